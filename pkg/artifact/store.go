@@ -1,0 +1,212 @@
+package artifact
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/minio/minio-go/v7/pkg/s3utils"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Keys of a Secret's data that hold a Store.
+const (
+	KeyEndpoint  = "endpoint"
+	KeyBucket    = "bucket"
+	KeyRegion    = "region"
+	KeyInsecure  = "insecure"
+	KeyAccessKey = "accesskey"
+	KeySecretKey = "secretkey"
+)
+
+// envKeys maps the names that an env file uses to the keys of a Secret.
+var envKeys = map[string]string{
+	"MINIO_ENDPOINT":   KeyEndpoint,
+	"MINIO_BUCKET":     KeyBucket,
+	"MINIO_REGION":     KeyRegion,
+	"MINIO_INSECURE":   KeyInsecure,
+	"MINIO_ACCESS_KEY": KeyAccessKey,
+	"MINIO_SECRET_KEY": KeySecretKey,
+}
+
+// Store is an S3 bucket that every cluster reaches under one address, and the credentials for it.
+type Store struct {
+	// Endpoint is host:port, or host alone for the protocol's own port; no scheme, no path.
+	Endpoint string
+	// Bucket is the bucket's name.
+	Bucket string
+	// Region may be empty: MinIO needs none.
+	Region string
+	// Insecure means http instead of https.
+	Insecure bool
+	// AccessKey and SecretKey are the credentials.
+	AccessKey, SecretKey string
+}
+
+// String describes the store without its credentials.
+func (s Store) String() string {
+	scheme := "https"
+	if s.Insecure {
+		scheme = "http"
+	}
+	return fmt.Sprintf("%s://%s/%s", scheme, s.Endpoint, s.Bucket)
+}
+
+// GoString is String, so that %#v shows no credential either.
+func (s Store) GoString() string { return s.String() }
+
+// Host is the endpoint without its port.
+func (s Store) Host() string {
+	host, _, err := net.SplitHostPort(s.Endpoint)
+	if err != nil {
+		return strings.Trim(s.Endpoint, "[]")
+	}
+	return host
+}
+
+// ParseStore reads a Store from a Secret's data. The error names every key that is wrong, its value unless it is a
+// credential, and what to do.
+func ParseStore(data map[string][]byte) (Store, error) {
+	return parse(data, func(key string) string { return key })
+}
+
+// ParseEnv reads a Store from lines of NAME=value with the names MINIO_ENDPOINT, MINIO_BUCKET, MINIO_ACCESS_KEY,
+// MINIO_SECRET_KEY and, if needed, MINIO_REGION and MINIO_INSECURE. Empty lines and lines that begin with # are skipped;
+// a value may stand in single or double quotes.
+func ParseEnv(raw []byte) (Store, error) {
+	data := map[string][]byte{}
+	lines := bufio.NewScanner(bytes.NewReader(raw))
+	for number := 1; lines.Scan(); number++ {
+		line := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(lines.Text()), "export "))
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, value, found := strings.Cut(line, "=")
+		if !found { // the line itself is not shown: it may hold a credential
+			return Store{}, fmt.Errorf("line %d is not NAME=value: write one setting a line, for example MINIO_BUCKET=workflows", number)
+		}
+		key, known := envKeys[strings.TrimSpace(name)]
+		if !known {
+			return Store{}, fmt.Errorf("line %d: unknown name %q: the names are %s", number, strings.TrimSpace(name), strings.Join(envNames(), ", "))
+		}
+		if _, twice := data[key]; twice {
+			return Store{}, fmt.Errorf("line %d: %s is set twice: keep one of the lines", number, strings.TrimSpace(name))
+		}
+		data[key] = []byte(unquote(strings.TrimSpace(value)))
+	}
+	if err := lines.Err(); err != nil {
+		return Store{}, fmt.Errorf("read the settings: %w", err)
+	}
+	return parse(data, envName)
+}
+
+// Data is the inverse of ParseStore.
+func (s Store) Data() map[string][]byte {
+	data := map[string][]byte{
+		KeyEndpoint:  []byte(s.Endpoint),
+		KeyBucket:    []byte(s.Bucket),
+		KeyInsecure:  []byte(strconv.FormatBool(s.Insecure)),
+		KeyAccessKey: []byte(s.AccessKey),
+		KeySecretKey: []byte(s.SecretKey),
+	}
+	if s.Region != "" {
+		data[KeyRegion] = []byte(s.Region)
+	}
+	return data
+}
+
+// parse reads the keys of a Secret; name gives the name under which a key is known where it was read from.
+func parse(data map[string][]byte, name func(string) string) (Store, error) {
+	var problems []string
+	value := func(key string) string { return strings.TrimSpace(string(data[key])) }
+	store := Store{
+		Endpoint: value(KeyEndpoint), Bucket: value(KeyBucket), Region: value(KeyRegion),
+		AccessKey: value(KeyAccessKey), SecretKey: value(KeySecretKey),
+	}
+	if problem := checkEndpoint(store.Endpoint, name); problem != "" {
+		problems = append(problems, problem)
+	}
+	if store.Bucket == "" {
+		problems = append(problems, name(KeyBucket)+" is missing: set it to the name of the bucket for artifacts and logs")
+	} else if err := s3utils.CheckValidBucketNameStrict(store.Bucket); err != nil {
+		problems = append(problems, fmt.Sprintf("%s %q is no bucket name (%v): use 3 to 63 lower case letters, digits and dashes", name(KeyBucket), store.Bucket, err))
+	}
+	if raw := value(KeyInsecure); raw != "" {
+		insecure, err := strconv.ParseBool(raw)
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("%s %q is neither true nor false: write true for http, false for https", name(KeyInsecure), raw))
+		}
+		store.Insecure = insecure
+	}
+	for _, key := range []string{KeyAccessKey, KeySecretKey} {
+		if value(key) == "" {
+			problems = append(problems, name(key)+" is missing: set it to the credential of a user that may read and write the bucket")
+		}
+	}
+	for key := range data {
+		if !slices.Contains([]string{KeyEndpoint, KeyBucket, KeyRegion, KeyInsecure, KeyAccessKey, KeySecretKey}, key) {
+			problems = append(problems, fmt.Sprintf("unknown key %q: remove it", key))
+		}
+	}
+	if len(problems) > 0 {
+		slices.Sort(problems)
+		return Store{}, fmt.Errorf("artifact store: %s", strings.Join(problems, "; "))
+	}
+	return store, nil
+}
+
+// checkEndpoint says what is wrong with an endpoint, or nothing.
+func checkEndpoint(endpoint string, name func(string) string) string {
+	key := name(KeyEndpoint)
+	switch {
+	case endpoint == "":
+		return key + " is missing: set it to the host:port of the S3 server"
+	case strings.HasPrefix(endpoint, "http://"):
+		return fmt.Sprintf("%s %q has a scheme: write host:port and set %s to true", key, endpoint, name(KeyInsecure))
+	case strings.Contains(endpoint, "://"):
+		return fmt.Sprintf("%s %q has a scheme: write host:port", key, endpoint)
+	case strings.ContainsAny(endpoint, "/@?# "):
+		return fmt.Sprintf("%s %q is not host:port: no path, user or blank belongs there", key, endpoint)
+	}
+	host, port := Store{Endpoint: endpoint}.Host(), ""
+	if _, p, err := net.SplitHostPort(endpoint); err == nil {
+		port = p
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return fmt.Sprintf("%s %q has no port from 1 to 65535: write host:port", key, endpoint)
+		}
+	}
+	if net.ParseIP(host) == nil && len(validation.IsDNS1123Subdomain(strings.ToLower(host))) > 0 {
+		return fmt.Sprintf("%s %q has no host name or address before the port: write host:port", key, endpoint)
+	}
+	return ""
+}
+
+// envName is the name that an env file uses for a key.
+func envName(key string) string {
+	for name, k := range envKeys {
+		if k == key {
+			return name
+		}
+	}
+	return key
+}
+
+func envNames() []string {
+	names := make([]string, 0, len(envKeys))
+	for name := range envKeys {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func unquote(value string) string {
+	if len(value) >= 2 && (value[0] == '"' || value[0] == '\'') && value[len(value)-1] == value[0] {
+		return value[1 : len(value)-1]
+	}
+	return value
+}
