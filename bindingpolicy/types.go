@@ -51,7 +51,7 @@ type PolicyVerdict struct {
 	// Reason is one of the constants, Message a sentence that names what is wrong and what to do.
 	Reason  PolicyReason
 	Message string
-	// Clusters are those that it offers, sorted.
+	// Clusters are those that it selects by their labels, sorted; it offers them if Reason is PolicyOffers.
 	Clusters []stellarflow.ClusterName
 }
 
