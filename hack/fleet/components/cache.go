@@ -89,3 +89,17 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 		}
 	}
 }
+
+// Cached returns the directory of the cache at the relative path; fill makes its content if it is not there. Two that
+// fill the same directory at once both succeed, one of them in vain.
+func Cached(path string, fill func(dir string) error) (string, error) {
+	cache, err := CacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, path)
+	if exists(dir) {
+		return dir, nil
+	}
+	return dir, publish(dir, fill)
+}

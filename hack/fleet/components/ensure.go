@@ -124,6 +124,9 @@ func BuildMain(ctx context.Context, pkg string, linkFlags ...string) (string, er
 		return "", err
 	}
 	defer unlock()
+	if err := os.MkdirAll(filepath.Join(dir, "linked"), 0o755); err != nil {
+		return "", fmt.Errorf("create the cache: %w", err)
+	}
 	name := filepath.Base(pkg)
 	linked, final := filepath.Join(dir, "linked", name), filepath.Join(dir, name)
 	flags := strings.Join(append([]string{"-s", "-w"}, linkFlags...), " ")
