@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -145,6 +146,8 @@ func classify(store Store, err error, otherwise *ProbeError) error {
 		return &ProbeError{CheckEndpoint, store.String(), "the server speaks https, not http", "set insecure to false"}
 	case !errors.As(err, &answer):
 		return &ProbeError{CheckEndpoint, store.String(), "no answer: " + redact(store, err), "check the address, that the server runs and that this machine may reach it"}
+	case answer.StatusCode >= http.StatusInternalServerError:
+		return &ProbeError{CheckEndpoint, store.String(), "the server is not ready: " + redact(store, err), "wait a moment and try again, or look at the server's log"}
 	case slices.Contains(badCredentials, answer.Code):
 		return &ProbeError{CheckCredentials, store.String(), "the server rejects them (" + answer.Code + ")", "check the access key and the secret key"}
 	case answer.Code == "AuthorizationHeaderMalformed" || answer.Code == "InvalidRegion":

@@ -82,6 +82,10 @@ func TestProbe(t *testing.T) {
 			reason: "a user who may not ask for the location can still use the bucket",
 			answer: at(http.MethodGet, "workflows", http.StatusForbidden, "AccessDenied", ok),
 		},
+		"NotReady": {
+			reason: "a server that has just started", answer: always(http.StatusServiceUnavailable, "XMinioServerNotInitialized"), check: CheckEndpoint,
+			err: "endpoint check failed: the server is not ready: said with <redacted>: wait a moment and try again, or look at the server's log",
+		},
 		"NotTLS": {
 			reason: "http spoken where https is configured", answer: ok, change: func(s *Store) { s.Insecure = false }, check: CheckEndpoint,
 			err: "endpoint check failed: the server speaks http, not https: set insecure to true",
