@@ -1,0 +1,36 @@
+package stellarflow
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Argo's own keys that we read or carry. Source: argo-workflows v3.7.18 workflow/common/common.go; named here again because
+// that package pulls in all of Argo's controller.
+const (
+	ArgoLabelCompleted               = "workflows.argoproj.io/completed"
+	ArgoLabelPhase                   = "workflows.argoproj.io/phase"
+	ArgoLabelWorkflow                = "workflows.argoproj.io/workflow"
+	ArgoLabelWorkflowTemplate        = "workflows.argoproj.io/workflow-template"
+	ArgoLabelClusterWorkflowTemplate = "workflows.argoproj.io/cluster-workflow-template"
+	ArgoAnnotationPodNameFormat      = "workflows.argoproj.io/pod-name-format"
+)
+
+// Workflows is Argo's resource, on the hub and on every WEC.
+var Workflows = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "workflows"}
+
+// WorkflowKind is the kind of Workflows.
+var WorkflowKind = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Workflow"}
+
+// Completed reports whether Argo's label says that a Workflow has ended. Argo writes it together with the terminal phase
+// (workflow/controller/operator.go, markWorkflowPhase).
+func Completed(workflow metav1.Object) bool {
+	return workflow.GetLabels()[ArgoLabelCompleted] == "true"
+}
+
+// NewWorkflowMetadata returns an empty metadata-only Workflow, for caches and watches.
+func NewWorkflowMetadata() *metav1.PartialObjectMetadata {
+	w := &metav1.PartialObjectMetadata{}
+	w.SetGroupVersionKind(WorkflowKind)
+	return w
+}

@@ -1,0 +1,60 @@
+package stellarflow
+
+import "strings"
+
+// Prefix begins every label, annotation and finalizer of ours.
+const Prefix = "stellarflow.io/"
+
+// Keys on a hub copy.
+const (
+	// LabelCluster names the WEC that a hub copy is placed on. It counts only together with AnnotationPlacement.
+	LabelCluster = Prefix + "cluster"
+	// AnnotationPlacement holds the Placement record as JSON.
+	AnnotationPlacement = Prefix + "placement"
+	// AnnotationObserved holds an Observed: what the last mirror write was made from. Empty from the placement on until then.
+	AnnotationObserved = Prefix + "observed"
+	// AnnotationSync says, in a sentence, that the WEC cannot be reached and since when; removed by the next mirror write.
+	AnnotationSync = Prefix + "sync"
+	// FinalizerCleanup keeps a hub copy until its WEC copy is gone.
+	FinalizerCleanup = Prefix + "cleanup"
+)
+
+// Keys on a WEC copy.
+const (
+	// LabelOrigin holds the hub id, which is the UID of the hub's kube-system Namespace.
+	LabelOrigin = Prefix + "origin"
+	// AnnotationHubUID holds the UID of the hub copy.
+	AnnotationHubUID = Prefix + "hub-uid"
+	// AnnotationAttempt holds the attempt number of the placement, in decimal.
+	AnnotationAttempt = Prefix + "attempt"
+	// FinalizerHarvest keeps a WEC copy until the hub holds its terminal status.
+	FinalizerHarvest = Prefix + "harvest"
+)
+
+// Keys on other objects.
+const (
+	// LabelManagedCluster marks a Secret in the hub's system namespace as the credential of the ManagedCluster it names.
+	LabelManagedCluster = Prefix + "managed-cluster"
+	// AnnotationNamespaces, on a ManagedCluster, lists the WEC namespaces (comma separated) that the join accepted.
+	AnnotationNamespaces = Prefix + "namespaces"
+	// LabelAccept, with the value "true" on a Namespace of a WEC, accepts Workflows there.
+	LabelAccept = Prefix + "accept"
+	// AnnotationArgoVersion, on a ManagedCluster, is the Argo Workflows version that the join found.
+	AnnotationArgoVersion = Prefix + "argo-version"
+)
+
+// SystemNamespace is where the hub manager and the credentials of the WECs live, on the hub; on a WEC it holds the
+// ServiceAccount that the hub uses.
+const SystemNamespace = "stellarflow-system"
+
+// SecretKeyKubeconfig is the key of a credential Secret (LabelManagedCluster) that holds the kubeconfig.
+const SecretKeyKubeconfig = "kubeconfig"
+
+// ConditionConnected is the condition that the hub keeps on each ManagedCluster that has a credential.
+const ConditionConnected = "StellarflowConnected"
+
+// IsOurs reports whether a label, annotation or finalizer key is under Prefix.
+func IsOurs(key string) bool { return strings.HasPrefix(key, Prefix) }
+
+// CredentialName returns the name of the Secret in SystemNamespace that holds the credential of a cluster.
+func CredentialName(cluster ClusterName) string { return "cluster-" + string(cluster) }

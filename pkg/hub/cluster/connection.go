@@ -1,0 +1,224 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/workqueue"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/recent"
+	"stellarflow.io/stellarflow/pkg/wec"
+)
+
+const (
+	workers       = 4
+	probeInterval = 10 * time.Second
+	// After a failed probe the next comes after 1 s, then 2 s and so on up to 30 s, each with jitter.
+	firstRetry, lastRetry = time.Second, 30 * time.Second
+	// syncTimeout bounds the first list of a watch: a WEC that answers probes but not lists is not connected.
+	syncTimeout = 60 * time.Second
+	// A key that keeps failing is tried again after 50 ms at first and never less often than every 30 s.
+	firstBackoff, lastBackoff = 50 * time.Millisecond, 30 * time.Second
+)
+
+// Connection is the hub's connection to one WEC.
+type Connection struct {
+	Name    stellarflow.ClusterName
+	Clients *wec.Clients
+	// Recent holds what our own writes to the WEC returned.
+	Recent recent.Objects
+
+	hubID      types.UID
+	handler    Handler
+	now        func() time.Time
+	log        logr.Logger
+	changed    func(State)
+	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	state      atomic.Pointer[State]
+	namespaces atomic.Pointer[[]string]
+	watch      atomic.Pointer[wec.Watch]
+	stopWatch  context.CancelFunc
+	stop       context.CancelFunc
+	done       chan struct{}
+	fixedID    types.UID
+}
+
+// Handler does what is to do for one Workflow on one WEC.
+type Handler interface {
+	// Sync brings both copies one step further and returns after how long to look again (zero: when something changes).
+	Sync(ctx context.Context, connection *Connection, key types.NamespacedName) (time.Duration, error)
+	// Keys returns the hub copies that are placed on a cluster.
+	Keys(ctx context.Context, cluster stellarflow.ClusterName) ([]types.NamespacedName, error)
+}
+
+// State returns the current state.
+func (c *Connection) State() State { return *c.state.Load() }
+
+// Namespaces returns the WEC namespaces that the join accepted.
+func (c *Connection) Namespaces() []string { return *c.namespaces.Load() }
+
+// WECCopy returns the metadata of a WEC copy as the watch or our own last write shows it, nil if there is none.
+func (c *Connection) WECCopy(key types.NamespacedName) *metav1.PartialObjectMetadata {
+	var cached *metav1.PartialObjectMetadata
+	if watch := c.watch.Load(); watch != nil {
+		cached = watch.Get(key)
+	}
+	return c.Recent.Newest(key, cached, c.now())
+}
+
+// ByHubUID returns the WEC copies that say they belong to a hub copy.
+func (c *Connection) ByHubUID(uid types.UID) []*metav1.PartialObjectMetadata {
+	if watch := c.watch.Load(); watch != nil {
+		return watch.ByHubUID(uid)
+	}
+	return nil
+}
+
+// Enqueue asks for a pass over a Workflow.
+func (c *Connection) Enqueue(key types.NamespacedName) { c.queue.Add(key) }
+
+// run keeps the connection until ctx ends.
+func (c *Connection) run(ctx context.Context) {
+	defer close(c.done)
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() { c.work(ctx) })
+	}
+	retry := firstRetry
+	for ctx.Err() == nil {
+		delay := wait.Jitter(probeInterval, 0.1)
+		if c.check(ctx) {
+			retry = firstRetry
+		} else {
+			delay = time.Duration(float64(retry) * (0.5 + rand.Float64())) //nolint:gosec // jitter needs no secrecy
+			retry = min(2*retry, lastRetry)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(delay):
+		}
+	}
+	c.queue.ShutDown()
+	group.Wait()
+	if c.stopWatch != nil {
+		c.stopWatch()
+	}
+}
+
+// check probes once, sees that the watch is complete and publishes the state.
+func (c *Connection) check(ctx context.Context) bool {
+	facts, err := c.Clients.Probe(ctx, c.now)
+	if err == nil && c.fixedID != "" && facts.ID != c.fixedID {
+		err = &wec.Trouble{Reason: wec.ReasonChanged, Message: "behind the address is another cluster than before: run `stellarflow leave` and `stellarflow join` for the new one"}
+	}
+	if err == nil {
+		c.fixedID = facts.ID
+		err = c.ensureWatch(ctx)
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	next := State{Name: c.Name, Connected: err == nil, Tried: true, Facts: facts}
+	if err != nil {
+		next.Reason, next.Message = wec.ReasonUnreachable, err.Error()
+		var trouble *wec.Trouble
+		if errors.As(err, &trouble) {
+			next.Reason = trouble.Reason
+		}
+		if facts.ID == "" {
+			next.Facts = c.State().Facts
+		}
+	}
+	c.publish(ctx, next)
+	return err == nil
+}
+
+func (c *Connection) publish(ctx context.Context, next State) {
+	last := c.State()
+	next.Since = last.Since
+	if next.Connected != last.Connected {
+		next.Since = c.now()
+	}
+	if next.same(last) {
+		return
+	}
+	c.state.Store(&next)
+	if next.Connected != last.Connected || !last.Tried {
+		c.log.Info("connection changed", "connected", next.Connected, "reason", next.Reason, "detail", next.Message)
+		c.enqueueAll(ctx)
+	}
+	c.changed(next)
+}
+
+// enqueueAll asks for a pass over everything that is here or should be.
+func (c *Connection) enqueueAll(ctx context.Context) {
+	keys, err := c.handler.Keys(ctx, c.Name)
+	if err != nil {
+		c.log.Error(err, "list the Workflows placed here")
+	}
+	for _, key := range keys {
+		c.queue.Add(key)
+	}
+	if watch := c.watch.Load(); watch != nil {
+		for _, wecCopy := range watch.List() {
+			c.queue.Add(types.NamespacedName{Namespace: wecCopy.Namespace, Name: wecCopy.Name})
+		}
+	}
+}
+
+// ensureWatch starts the watch, or starts it anew if it failed, and waits until it is complete.
+func (c *Connection) ensureWatch(ctx context.Context) error {
+	if watch := c.watch.Load(); watch != nil && watch.Synced() && !watch.Lost() {
+		return nil
+	}
+	if c.stopWatch != nil {
+		c.stopWatch()
+	}
+	watch, err := c.Clients.NewWatch(c.hubID, c.queue.Add)
+	if err != nil {
+		return err
+	}
+	watchCtx, stop := context.WithCancel(ctx)
+	c.stopWatch = stop
+	go watch.Run(watchCtx)
+	if err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, syncTimeout, true, func(context.Context) (bool, error) { return watch.Synced(), nil }); err != nil {
+		stop()
+		return &wec.Trouble{Reason: wec.ReasonUnreachable, Message: "the cluster answers, but does not list its Workflows: check the load of its API server"}
+	}
+	c.watch.Store(watch)
+	return nil
+}
+
+func (c *Connection) work(ctx context.Context) {
+	for {
+		key, stopped := c.queue.Get()
+		if stopped {
+			return
+		}
+		c.pass(ctx, key)
+		c.queue.Done(key)
+	}
+}
+
+func (c *Connection) pass(ctx context.Context, key types.NamespacedName) {
+	after, err := c.handler.Sync(ctx, c, key)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		c.queue.AddRateLimited(key)
+	case after > 0:
+		c.queue.Forget(key)
+		c.queue.AddAfter(key, after)
+	default:
+		c.queue.Forget(key)
+	}
+}

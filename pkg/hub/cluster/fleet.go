@@ -1,0 +1,169 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/wec"
+)
+
+// Fleet runs the connections to all WECs. It is a manager.Runnable that needs leader election.
+type Fleet struct {
+	HubID   types.UID
+	Handler Handler
+	Now     func() time.Time
+	Log     logr.Logger
+	// Changed is told of every change of a state; it must not block.
+	Changed func(State)
+	// Kubeconfig says which kubeconfigs are dialled.
+	Kubeconfig wec.KubeconfigOptions
+
+	// Prime gives every ManagedCluster that exists at the start to Ensure.
+	Prime func(context.Context) error
+
+	mu          sync.Mutex
+	ctx         context.Context //nolint:containedctx // the life of all connections, which reconcilers start but do not own
+	connections map[stellarflow.ClusterName]*member
+	primed      bool
+}
+
+type member struct {
+	*Connection
+	credential []byte
+}
+
+// Start holds the connections until ctx ends, and then waits for their last passes.
+func (f *Fleet) Start(ctx context.Context) error {
+	f.mu.Lock()
+	f.ctx = ctx
+	if f.connections == nil {
+		f.connections = map[stellarflow.ClusterName]*member{}
+	}
+	f.mu.Unlock()
+	if err := f.Prime(ctx); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.primed = true
+	f.mu.Unlock()
+	<-ctx.Done()
+	for _, c := range f.Connections() {
+		<-c.done
+	}
+	return nil
+}
+
+// NeedLeaderElection is true: only the leader talks to WECs.
+func (f *Fleet) NeedLeaderElection() bool { return true }
+
+// Ensure connects to a WEC with a credential, or keeps the connection if the credential is the one it was made with. The
+// error is a *wec.Trouble that says what is wrong with the credential; the WEC is then not connected.
+func (f *Fleet) Ensure(name stellarflow.ClusterName, credential []byte, namespaces []string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ctx == nil {
+		return &wec.Trouble{Reason: wec.ReasonConnecting, Message: "the hub manager is starting"}
+	}
+	if m, found := f.connections[name]; found {
+		m.namespaces.Store(&namespaces)
+		if bytes.Equal(m.credential, credential) {
+			return nil
+		}
+		m.stop()
+		delete(f.connections, name)
+	}
+	config, err := wec.ParseKubeconfig(credential, f.Kubeconfig)
+	if err != nil {
+		return &wec.Trouble{Reason: wec.ReasonBadCredential, Message: err.Error()}
+	}
+	clients, err := wec.Dial(config)
+	if err != nil {
+		return &wec.Trouble{Reason: wec.ReasonBadCredential, Message: err.Error()}
+	}
+	connectionCtx, stop := context.WithCancel(f.ctx)
+	c := &Connection{
+		Name: name, Clients: clients, hubID: f.HubID, handler: f.Handler, now: f.Now, log: f.Log.WithValues("cluster", name),
+		changed: f.Changed, stop: stop, done: make(chan struct{}),
+		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
+	}
+	c.namespaces.Store(&namespaces)
+	c.state.Store(&State{Name: name, Reason: wec.ReasonConnecting, Message: "the first probe has not ended", Since: f.Now()})
+	f.connections[name] = &member{Connection: c, credential: credential}
+	go c.run(connectionCtx)
+	return nil
+}
+
+// Remove ends the connection to a WEC, if there is one.
+func (f *Fleet) Remove(name stellarflow.ClusterName) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m, found := f.connections[name]; found {
+		m.stop()
+		delete(f.connections, name)
+	}
+}
+
+// Get returns the connection to a WEC.
+func (f *Fleet) Get(name stellarflow.ClusterName) (*Connection, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m, found := f.connections[name]
+	if !found {
+		return nil, false
+	}
+	return m.Connection, true
+}
+
+// Connections returns all connections, by name.
+func (f *Fleet) Connections() []*Connection {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]*Connection, 0, len(f.connections))
+	for _, m := range f.connections {
+		all = append(all, m.Connection)
+	}
+	slices.SortFunc(all, func(a, b *Connection) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
+	return all
+}
+
+// Enqueue asks for a pass over a Workflow on a cluster; without a connection it does nothing, a new connection looks at all.
+func (f *Fleet) Enqueue(name stellarflow.ClusterName, key types.NamespacedName) {
+	if c, found := f.Get(name); found {
+		c.Enqueue(key)
+	}
+}
+
+// FindByHubUID returns a WEC copy that says it belongs to a hub copy, and where it is.
+func (f *Fleet) FindByHubUID(uid types.UID) (State, *metav1.PartialObjectMetadata) {
+	for _, c := range f.Connections() {
+		if copies := c.ByHubUID(uid); len(copies) > 0 {
+			return c.State(), copies[0]
+		}
+	}
+	return State{}, nil
+}
+
+// Settled reports whether every WEC known at the start has been tried once. Before that nothing is placed: a WEC copy of the
+// same Workflow may exist on one that was not looked at yet.
+func (f *Fleet) Settled() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.primed {
+		return false
+	}
+	for _, m := range f.connections {
+		if !m.State().Tried {
+			return false
+		}
+	}
+	return true
+}

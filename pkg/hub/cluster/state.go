@@ -1,0 +1,34 @@
+package cluster
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/wec"
+)
+
+// State is what the hub knows of one WEC.
+type State struct {
+	Name stellarflow.ClusterName
+	// Connected is true while the last probe answered and the watch is complete; Workflows are placed and synced only then.
+	Connected bool
+	// Since is when Connected last changed.
+	Since time.Time
+	// Reason and Message say why it is not connected; Reason is one of package wec's.
+	Reason, Message string
+	// Facts are those of the last probe that answered.
+	Facts wec.Facts
+	// Tried is true once the first probe has ended, well or not.
+	Tried bool
+}
+
+// ID is the WEC's identity, empty until it was seen.
+func (s State) ID() types.UID { return s.Facts.ID }
+
+// same reports whether two states say the same to people and deciders.
+func (s State) same(other State) bool {
+	return s.Connected == other.Connected && s.Reason == other.Reason && s.Message == other.Message && s.Tried == other.Tried &&
+		s.Facts.ID == other.Facts.ID && s.Facts.Version == other.Facts.Version
+}

@@ -1,0 +1,183 @@
+package downsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/artifact"
+)
+
+// ExecutorRole is the ClusterRole that `stellarflow join` puts on a WEC: what Argo's executor needs (create and patch of
+// workflowtaskresults, argo-workflows docs/workflow-rbac.md).
+const ExecutorRole = "stellarflow-executor"
+
+// preparedFor is how long a namespace that was found ready is not looked at again.
+const preparedFor = 5 * time.Minute
+
+// namespaces prepares namespaces and remembers which are ready. The zero value is ready for use, by several goroutines.
+type namespaces struct {
+	mu    sync.Mutex
+	ready map[string]time.Time
+}
+
+// preparation is what a namespace of a WEC is made ready for.
+type preparation struct {
+	hubID     types.UID
+	target    Target
+	namespace string
+	accounts  []string
+	store     *artifact.Store
+}
+
+// prepare makes a namespace of a WEC ready: it creates what is missing in one that is ours to fill, and refuses one that is
+// not.
+func (n *namespaces) prepare(ctx context.Context, p preparation, now time.Time) error {
+	target, namespace := p.target, p.namespace
+	id := string(target.ID) + "/" + namespace + "/" + strings.Join(p.accounts, ",")
+	if n.isReady(id, now) {
+		return nil
+	}
+	if strings.HasPrefix(namespace, "kube-") {
+		return &Refusal{ReasonNamespaceRefused, fmt.Sprintf("namespace %q is never used on a WEC: create the Workflow in another namespace", namespace)}
+	}
+	ours, err := ensureNamespace(ctx, p.hubID, target, namespace)
+	if err != nil {
+		return err
+	}
+	core := target.Clients.Core
+	for _, account := range p.accounts {
+		if err := ensureAccount(ctx, core, namespace, account, ours); err != nil {
+			return err
+		}
+	}
+	if p.store != nil {
+		if err := ensureRepository(ctx, core, *p.store, target.Name, namespace); err != nil {
+			return err
+		}
+	}
+	n.markReady(id, now)
+	return nil
+}
+
+// prepareHub puts the shared store's Secret into a namespace of the hub: the Argo server reads artifacts and logs of a
+// Workflow with the Secret of the Workflow's own namespace (argo.md §4).
+func (n *namespaces) prepareHub(ctx context.Context, core kubernetes.Interface, namespace string, store *artifact.Store, now time.Time) error {
+	id := "hub/" + namespace
+	if store == nil || n.isReady(id, now) {
+		return nil
+	}
+	_, err := core.CoreV1().Secrets(namespace).Create(ctx, artifact.Secret(*store, namespace), metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create Secret %s/%s on the hub: %w", namespace, artifact.CredentialsSecret, err)
+	}
+	n.markReady(id, now)
+	return nil
+}
+
+func (n *namespaces) isReady(id string, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	since, found := n.ready[id]
+	return found && now.Sub(since) < preparedFor
+}
+
+func (n *namespaces) markReady(id string, now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ready == nil {
+		n.ready = map[string]time.Time{}
+	}
+	n.ready[id] = now
+}
+
+// forget makes the next prepare look again, after the WEC refused something.
+func (n *namespaces) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.ready)
+}
+
+// ensureNamespace returns whether the namespace is one that this hub made.
+func ensureNamespace(ctx context.Context, hubID types.UID, target Target, name string) (bool, error) {
+	client := target.Clients.Core.CoreV1().Namespaces()
+	found, err := client.Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		found, err = client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: name, Labels: map[string]string{stellarflow.LabelOrigin: string(hubID)},
+		}}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return false, refusalOf(err, fmt.Sprintf("create namespace %q", name))
+	}
+	ours := found.Labels[stellarflow.LabelOrigin] == string(hubID)
+	switch {
+	case found.DeletionTimestamp != nil:
+		return false, &Refusal{ReasonNamespaceRefused, fmt.Sprintf("namespace %q is being deleted there: wait until it is gone", name)}
+	case !ours && !slices.Contains(target.Namespaces, name) && found.Labels[stellarflow.LabelAccept] != "true":
+		return false, &Refusal{ReasonNamespaceRefused, fmt.Sprintf(
+			"namespace %q exists there and does not accept Workflows from this hub: run `stellarflow join %s --namespaces %s`, or label it %s=true on the cluster",
+			name, target.Name, name, stellarflow.LabelAccept)}
+	}
+	return ours, nil
+}
+
+// ensureAccount sees that a ServiceAccount exists and may write task results.
+func ensureAccount(ctx context.Context, core kubernetes.Interface, namespace, name string, ours bool) error {
+	_, err := core.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) && ours {
+		_, err = core.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return &Refusal{ReasonServiceAccountMissing, fmt.Sprintf("ServiceAccount %q does not exist in namespace %q there: create it, or name another in spec.serviceAccountName", name, namespace)}
+	case err != nil && !apierrors.IsAlreadyExists(err):
+		return refusalOf(err, fmt.Sprintf("read or create ServiceAccount %s/%s", namespace, name))
+	}
+	_, err = core.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: ExecutorRole + "-" + name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: ExecutorRole},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+	}, metav1.CreateOptions{})
+	return tolerateExisting(err, fmt.Sprintf("create RoleBinding %s/%s-%s", namespace, ExecutorRole, name))
+}
+
+// ensureRepository puts the shared store's Secret and Argo's artifact repository into a namespace that has none.
+func ensureRepository(ctx context.Context, core kubernetes.Interface, store artifact.Store, cluster stellarflow.ClusterName, namespace string) error {
+	_, err := core.CoreV1().Secrets(namespace).Create(ctx, artifact.Secret(store, namespace), metav1.CreateOptions{})
+	if err := tolerateExisting(err, fmt.Sprintf("create Secret %s/%s", namespace, artifact.CredentialsSecret)); err != nil {
+		return err
+	}
+	configMap, err := artifact.ConfigMap(store, cluster, namespace)
+	if err != nil {
+		return err
+	}
+	_, err = core.CoreV1().ConfigMaps(namespace).Create(ctx, configMap, metav1.CreateOptions{})
+	return tolerateExisting(err, fmt.Sprintf("create ConfigMap %s/%s", namespace, artifact.ConfigMapName))
+}
+
+func tolerateExisting(err error, action string) error {
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return refusalOf(err, action)
+}
+
+// isRefusal returns the Refusal in an error chain.
+func isRefusal(err error) (*Refusal, bool) {
+	var refusal *Refusal
+	ok := errors.As(err, &refusal)
+	return refusal, ok
+}

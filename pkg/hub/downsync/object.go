@@ -1,0 +1,73 @@
+package downsync
+
+import (
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/transforms"
+)
+
+// What of a status goes down with a Workflow that was created with nodes (memoized resubmit, retry from the archive): what
+// Argo's FormulateResubmitWorkflow fills in, and nothing that belongs to a run.
+var statusSent = []string{"nodes", "compressedNodes", "storedTemplates", "storedWorkflowTemplateSpec", "taskResultsCompletionStatus", "outputs"}
+
+// Object returns the WEC copy of a hub copy: stripped, transformed, with its identity and the harvest finalizer. The hub copy
+// is not changed. Errors are the paths of CustomTransforms that were skipped; the object is good all the same.
+func Object(hubCopy *unstructured.Unstructured, placement stellarflow.Placement, hubID types.UID, custom []v1alpha1.CustomTransform) (*unstructured.Unstructured, []error) {
+	content, skipped := transforms.Apply(transforms.Strip(hubCopy.Object), custom)
+	wecCopy := &unstructured.Unstructured{Object: content}
+
+	labels := wecCopy.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[stellarflow.LabelOrigin] = string(hubID)
+	wecCopy.SetLabels(labels)
+
+	annotations := wecCopy.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[stellarflow.AnnotationHubUID] = string(hubCopy.GetUID())
+	annotations[stellarflow.AnnotationAttempt] = strconv.Itoa(placement.Attempt)
+	wecCopy.SetAnnotations(annotations)
+	wecCopy.SetFinalizers([]string{stellarflow.FinalizerHarvest})
+
+	if status := carriedStatus(hubCopy.Object); status != nil {
+		content["status"] = status
+	}
+	return wecCopy, skipped
+}
+
+func carriedStatus(hubCopy map[string]any) map[string]any {
+	status, _, err := unstructured.NestedMap(hubCopy, "status") // a deep copy
+	if err != nil || status["nodes"] == nil && status["compressedNodes"] == nil {
+		return nil
+	}
+	sent := map[string]any{}
+	for _, field := range statusSent {
+		if value, found := status[field]; found {
+			sent[field] = value
+		}
+	}
+	unstructured.RemoveNestedField(sent, "storedWorkflowTemplateSpec", "suspend")
+	return sent
+}
+
+// serviceAccounts returns the names of the ServiceAccounts that the Workflow's pods run as, sorted as they are used.
+// Source: argo-workflows workflow_types.go, WorkflowSpec.ServiceAccountName and ExecutorConfig.
+func serviceAccounts(hubCopy map[string]any) []string {
+	main, _, _ := unstructured.NestedString(hubCopy, "spec", "serviceAccountName")
+	if main == "" {
+		main = "default"
+	}
+	names := []string{main}
+	if executor, _, _ := unstructured.NestedString(hubCopy, "spec", "executor", "serviceAccountName"); executor != "" && executor != main {
+		names = append(names, executor)
+	}
+	return names
+}

@@ -1,0 +1,170 @@
+package lifecycle
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// Step is what comes next for a Workflow on a WEC.
+type Step string
+
+// The steps. Each is repeated until the views show that it is done.
+const (
+	// Nothing: both copies say what they should, or the Workflow is none of this WEC's business.
+	Nothing Step = "Nothing"
+	// SayUnreachable: the WEC has been away too long to keep silent on the hub copy.
+	SayUnreachable Step = "SayUnreachable"
+	// SayClusterChanged: behind the cluster's name is another cluster than the placement was made for.
+	SayClusterChanged Step = "SayClusterChanged"
+	// SayNameTaken: another of our Workflows has this name on the WEC.
+	SayNameTaken Step = "SayNameTaken"
+	// Create: placed, never seen on the WEC.
+	Create Step = "Create"
+	// RecordUID: created, but its UID is not in the placement yet and no status came to bring it along.
+	RecordUID Step = "RecordUID"
+	// Mirror: the WEC copy or the hub copy differs from what was last observed.
+	Mirror Step = "Mirror"
+	// ReleaseHarvest: the hub holds the terminal status; the WEC copy may go.
+	ReleaseHarvest Step = "ReleaseHarvest"
+	// RestoreHarvest: the WEC copy runs again (a retry there) and must not vanish unseen.
+	RestoreHarvest Step = "RestoreHarvest"
+	// DeleteWECCopy: the hub copy is being deleted.
+	DeleteWECCopy Step = "DeleteWECCopy"
+	// FinishCleanup: the hub copy is being deleted and the WEC copy seems gone.
+	FinishCleanup Step = "FinishCleanup"
+	// Vanished: the WEC copy was seen once and seems gone, unfinished as far as the hub knows.
+	Vanished Step = "Vanished"
+	// Orphaned: a WEC copy of our origin that no hub copy in the cache claims.
+	Orphaned Step = "Orphaned"
+)
+
+const (
+	// silence is how long a WEC may be away before its unfinished Workflows say so (DESIGN.md §4, Unreachable).
+	silence = 60 * time.Second
+	// uidGrace is how long the UID of a new WEC copy waits for a first status to travel with (DESIGN.md §4, Downsync).
+	uidGrace = 100 * time.Millisecond
+)
+
+// View is what is known of one Workflow on one WEC when a step is chosen. Nothing in it is changed.
+type View struct {
+	// Hub and WEC are the cached metadata of the copies, nil if there is none.
+	Hub, WEC *metav1.PartialObjectMetadata
+	// Cluster is the WEC, ClusterID its identity by the last probe.
+	Cluster   stellarflow.ClusterName
+	ClusterID types.UID
+	// Connected is false while the WEC cannot be used, since AwaySince.
+	Connected bool
+	AwaySince time.Time
+	// CreatedAt is when this process created the WEC copy, zero if it did not.
+	CreatedAt time.Time
+	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
+	Settled string
+	Now     time.Time
+}
+
+// Version identifies the two objects of a view as far as a mirror pass depends on them.
+func (v View) Version() string {
+	if v.Hub == nil || v.WEC == nil {
+		return ""
+	}
+	return string(v.WEC.UID) + "/" + v.WEC.ResourceVersion + "/" + strconv.FormatInt(v.Hub.Generation, 10)
+}
+
+// Next returns the next step for a view, and for Nothing after how long to look again (zero: when something changes).
+func Next(v View) (Step, time.Duration) {
+	placement, placed := hubPlacement(v)
+	switch {
+	case v.Hub == nil && v.WEC == nil, !placed && v.WEC == nil:
+		return Nothing, 0
+	case !v.Connected:
+		return whileAway(v, placed)
+	case !placed:
+		return Orphaned, 0
+	case placement.ClusterID != v.ClusterID:
+		return SayClusterChanged, 0
+	case v.WEC == nil:
+		return withoutWECCopy(v, placement), 0
+	case !belongs(v.WEC, placement):
+		if v.Hub.DeletionTimestamp != nil && placement.WECUID == "" {
+			return FinishCleanup, 0
+		}
+		return SayNameTaken, 0
+	case v.Hub.DeletionTimestamp != nil:
+		return DeleteWECCopy, 0
+	}
+	return withBoth(v, placement)
+}
+
+func hubPlacement(v View) (stellarflow.Placement, bool) {
+	if v.Hub == nil {
+		return stellarflow.Placement{}, false
+	}
+	placement, ok := stellarflow.PlacementOf(v.Hub)
+	return placement, ok && placement.Cluster == v.Cluster
+}
+
+// belongs reports whether a WEC copy is the one that the hub's record means. The WEC's own words count only where the
+// record agrees.
+func belongs(wecCopy metav1.Object, placement stellarflow.Placement) bool {
+	annotations := wecCopy.GetAnnotations()
+	return annotations[stellarflow.AnnotationHubUID] == string(placement.UID) &&
+		annotations[stellarflow.AnnotationAttempt] == strconv.Itoa(placement.Attempt) &&
+		(placement.WECUID == "" || placement.WECUID == wecCopy.GetUID())
+}
+
+func whileAway(v View, placed bool) (Step, time.Duration) {
+	if !placed || stellarflow.Completed(v.Hub) || v.Hub.Annotations[stellarflow.AnnotationSync] != "" {
+		return Nothing, 0
+	}
+	if wait := silence - v.Now.Sub(v.AwaySince); wait > 0 {
+		return Nothing, wait
+	}
+	return SayUnreachable, 0
+}
+
+func withoutWECCopy(v View, placement stellarflow.Placement) Step {
+	switch {
+	case v.Hub.DeletionTimestamp != nil:
+		return FinishCleanup
+	case stellarflow.Completed(v.Hub):
+		return Nothing
+	case placement.WECUID == "":
+		return Create
+	}
+	return Vanished
+}
+
+func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
+	if placement.WECUID == "" {
+		if _, hasPhase := v.WEC.Labels[stellarflow.ArgoLabelPhase]; !hasPhase {
+			if wait := uidGrace - v.Now.Sub(v.CreatedAt); wait > 0 {
+				return Nothing, wait
+			}
+			return RecordUID, 0
+		}
+		return Mirror, 0
+	}
+	if v.Settled != v.Version() && !mirrored(v) || v.Hub.Annotations[stellarflow.AnnotationSync] != "" {
+		return Mirror, 0
+	}
+	held := slices.Contains(v.WEC.Finalizers, stellarflow.FinalizerHarvest)
+	ended := stellarflow.Completed(v.WEC)
+	switch {
+	case held && ended && stellarflow.Completed(v.Hub):
+		return ReleaseHarvest, 0
+	case !held && !ended && v.WEC.DeletionTimestamp == nil:
+		return RestoreHarvest, 0
+	}
+	return Nothing, 0
+}
+
+func mirrored(v View) bool {
+	observed, ok := stellarflow.ParseObserved(v.Hub.Annotations[stellarflow.AnnotationObserved])
+	return ok && observed.WECUID == v.WEC.UID && observed.ResourceVersion == v.WEC.ResourceVersion && observed.Generation == v.Hub.Generation
+}

@@ -1,0 +1,97 @@
+package upsync
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+const (
+	// packAbove is the size of a status in bytes from which its nodes are stored as Argo's compressedNodes: the hub's etcd,
+	// watchers and Argo server then hold a tenth.
+	packAbove = 256 << 10
+	// maxStatusBytes leaves room for spec and metadata under etcd's 1.5 MiB request limit.
+	maxStatusBytes = 1 << 20
+	// maxUnpackedBytes bounds what compressedNodes may grow to in memory.
+	maxUnpackedBytes = 64 << 20
+)
+
+// ConditionCut is the type of the condition that a status gets when its nodes were left out.
+const ConditionCut = "StellarflowNodesCut"
+
+// fit returns the status as JSON that the hub can store: as it is, with its nodes packed, or without them and saying so.
+func fit(status map[string]any) (json.RawMessage, error) {
+	raw, err := json.Marshal(status)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+	}
+	if len(raw) <= packAbove || status["nodes"] == nil {
+		return within(raw)
+	}
+	if status["compressedNodes"], err = pack(status["nodes"]); err != nil {
+		return nil, err
+	}
+	delete(status, "nodes")
+	if raw, err = json.Marshal(status); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+	}
+	if len(raw) <= maxStatusBytes {
+		return raw, nil
+	}
+	delete(status, "compressedNodes")
+	conditions, _ := status["conditions"].([]any)
+	status["conditions"] = append(conditions, map[string]any{
+		"type": ConditionCut, "status": "True",
+		"message": fmt.Sprintf("the nodes do not fit into %d bytes even compressed and were left out here; see them on the cluster itself", maxStatusBytes),
+	})
+	if raw, err = json.Marshal(status); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+	}
+	return within(raw)
+}
+
+func within(raw json.RawMessage) (json.RawMessage, error) {
+	if len(raw) > maxStatusBytes {
+		return nil, fmt.Errorf("%w: without its nodes it still has %d bytes, more than %d", ErrNotMirrorable, len(raw), maxStatusBytes)
+	}
+	return raw, nil
+}
+
+// pack writes nodes as Argo does: JSON, gzip, base64 (util/file/fileutil.go, CompressEncodeString).
+func pack(nodes any) (string, error) {
+	raw, err := json.Marshal(nodes)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+	}
+	var buffer bytes.Buffer
+	writer := gzip.NewWriter(&buffer)
+	if _, err := writer.Write(raw); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+	}
+	if err := writer.Close(); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+	}
+	return base64.StdEncoding.EncodeToString(buffer.Bytes()), nil
+}
+
+func unpack(packed string) (map[string]any, error) {
+	zipped, err := base64.StdEncoding.DecodeString(packed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: compressedNodes: %w", ErrNotMirrorable, err)
+	}
+	reader, err := gzip.NewReader(bytes.NewReader(zipped))
+	if err != nil {
+		return nil, fmt.Errorf("%w: compressedNodes: %w", ErrNotMirrorable, err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(reader, maxUnpackedBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: compressedNodes: %w", ErrNotMirrorable, err)
+	}
+	if len(raw) > maxUnpackedBytes {
+		return nil, fmt.Errorf("%w: compressedNodes unpack to more than %d bytes", ErrNotMirrorable, maxUnpackedBytes)
+	}
+	return decodeObject(raw)
+}

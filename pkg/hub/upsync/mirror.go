@@ -1,0 +1,136 @@
+package upsync
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+)
+
+// ErrRestored is the sentinel of a WEC copy that is older than what was mirrored before: the WEC was restored from a backup.
+var ErrRestored = errors.New("the WEC copy is older than what was mirrored before")
+
+// Mirrorer writes what WEC copies say to their hub copies.
+type Mirrorer struct {
+	Hub *hubcopy.Store
+	// Rules returns what a status may refer to.
+	Rules func(context.Context) (Rules, error)
+}
+
+// Pass is one mirror pass: the hub copy that the decision was made from, its record, and the WEC copy just read.
+type Pass struct {
+	Key       types.NamespacedName
+	HubCopy   *metav1.PartialObjectMetadata
+	Placement stellarflow.Placement
+	WECCopy   WECCopy
+}
+
+// Mirror makes the hub copy show the WEC copy, with at most one write. It returns the hub copy as written, nil if there was
+// nothing to write. The errors wrap hubcopy.ErrLostRace, ErrNotMirrorable, ErrRestored, or come from the hub's API server.
+func (m *Mirrorer) Mirror(ctx context.Context, pass Pass) (*metav1.PartialObjectMetadata, error) {
+	rules, err := m.Rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rendered, err := Render(pass.WECCopy, rules)
+	if err != nil {
+		return nil, fmt.Errorf("workflow %s on %q: %w", pass.Key, pass.Placement.Cluster, err)
+	}
+	observed, known := stellarflow.ParseObserved(pass.HubCopy.Annotations[stellarflow.AnnotationObserved])
+	if known && observed.WECUID == pass.WECCopy.Metadata.UID {
+		if order, err := resourceversion.CompareResourceVersion(pass.WECCopy.Metadata.ResourceVersion, observed.ResourceVersion); err != nil || order < 0 {
+			return nil, fmt.Errorf("workflow %s on %q has resourceVersion %s, mirrored was %s: %w",
+				pass.Key, pass.Placement.Cluster, pass.WECCopy.Metadata.ResourceVersion, observed.ResourceVersion, ErrRestored)
+		}
+	}
+	same := known && observed.WECUID == pass.WECCopy.Metadata.UID && observed.Hash == rendered.Hash
+	withStatus := rendered.Status != nil && !same
+	if same && observed.Generation != pass.HubCopy.Generation && rendered.Status != nil {
+		if withStatus, err = m.differs(ctx, pass, rendered); err != nil {
+			return nil, err
+		}
+	}
+	operations := pass.operations(rendered, observed, withStatus)
+	if operations == nil {
+		return nil, nil //nolint:nilnil // nothing to write is an answer
+	}
+	return m.Hub.Patch(ctx, pass.Key, operations...)
+}
+
+// differs reports whether the hub copy's status is not the rendered one any more, by a live read: somebody else wrote to the
+// hub copy, which may have been its spec only.
+func (m *Mirrorer) differs(ctx context.Context, pass Pass, rendered Rendered) (bool, error) {
+	live, err := m.Hub.Live(ctx, pass.Key)
+	if err != nil {
+		return false, err
+	}
+	if live == nil || live.GetUID() != pass.HubCopy.UID || live.GetGeneration() != pass.HubCopy.Generation {
+		return false, fmt.Errorf("workflow %s: %w", pass.Key, hubcopy.ErrLostRace)
+	}
+	status, _, err := unstructured.NestedMap(live.Object, "status")
+	if err != nil {
+		return true, nil //nolint:nilerr // a status that is no object differs
+	}
+	raw, err := json.Marshal(status)
+	if err != nil {
+		return false, fmt.Errorf("workflow %s: read its status: %w", pass.Key, err)
+	}
+	return !bytes.Equal(Canonical(raw), Canonical(rendered.Status)), nil
+}
+
+// operations returns the patch of a pass, nil if it would change nothing that matters.
+func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, withStatus bool) []hubcopy.Operation {
+	annotations := map[string]*string{stellarflow.AnnotationSync: nil}
+	placement := p.Placement
+	placement.WECUID = p.WECCopy.Metadata.UID
+	text := placement.String()
+	annotations[stellarflow.AnnotationPlacement] = &text
+	if rendered.Status != nil {
+		for _, key := range carriedAnnotations {
+			annotations[key] = optional(rendered.Annotations, key)
+		}
+	}
+	labels := map[string]*string{}
+	if rendered.Status != nil {
+		for _, key := range carriedLabels {
+			labels[key] = optional(rendered.Labels, key)
+		}
+	}
+	changes := append(hubcopy.Set(p.HubCopy, "labels", labels), hubcopy.Set(p.HubCopy, "annotations", annotations)...)
+	generation := p.HubCopy.Generation
+	if withStatus {
+		changes = append(changes, hubcopy.Add(rendered.Status, "status"))
+		generation++
+	}
+	if len(changes) == 0 && observed.Generation == generation {
+		return nil
+	}
+	if rendered.Status != nil {
+		changes = append(changes, hubcopy.Add(stellarflow.Observed{
+			WECUID: p.WECCopy.Metadata.UID, ResourceVersion: p.WECCopy.Metadata.ResourceVersion, Generation: generation, Hash: rendered.Hash,
+		}.String(), "metadata", "annotations", stellarflow.AnnotationObserved))
+	}
+	tests := []hubcopy.Operation{
+		hubcopy.SameObject(p.HubCopy),
+		hubcopy.Test(p.HubCopy.Generation, "metadata", "generation"),
+		hubcopy.Test(p.HubCopy.Annotations[stellarflow.AnnotationPlacement], "metadata", "annotations", stellarflow.AnnotationPlacement),
+		hubcopy.Test(p.HubCopy.Annotations[stellarflow.AnnotationObserved], "metadata", "annotations", stellarflow.AnnotationObserved),
+	}
+	return append(tests, changes...)
+}
+
+func optional(from map[string]string, key string) *string {
+	if value, found := from[key]; found {
+		return &value
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package upsync
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// MaxWECCopyBytes bounds what is read of one WEC copy. An API server stores no more than etcd's 1.5 MiB request limit, so
+// only a cluster that lies sends more.
+const MaxWECCopyBytes = 3 << 20
+
+// ErrNotMirrorable is the sentinel of a status that must not reach the hub; the text says what is wrong with it.
+var ErrNotMirrorable = errors.New("the status cannot be mirrored")
+
+// Rendered is what the hub copy shall show of a WEC copy.
+type Rendered struct {
+	// Status is the whole status as canonical JSON, nil as long as the WEC has written none.
+	Status json.RawMessage
+	// Labels and Annotations are Argo's, from a fixed list; one that is missing here must be missing on the hub copy.
+	Labels, Annotations map[string]string
+	// Hash is that of all of the above.
+	Hash string
+	// Terminal is true if the phase is Succeeded, Failed or Error.
+	Terminal bool
+	// Shutdown is the WEC copy's spec.shutdown.
+	Shutdown string
+}
+
+// Rules say what a status may refer to.
+type Rules struct {
+	// Repository is what status.artifactRepositoryRef becomes, whatever the WEC says; nil removes it.
+	Repository map[string]any
+	// Bucket and Endpoint are those of the shared store: a location may name them, nothing else.
+	Bucket, Endpoint string
+}
+
+// Source: argo.md §7, column U; completed and phase are written by Argo in one update.
+var (
+	carriedLabels = []string{
+		stellarflow.ArgoLabelCompleted, stellarflow.ArgoLabelPhase,
+		stellarflow.ArgoLabelWorkflowTemplate, stellarflow.ArgoLabelClusterWorkflowTemplate,
+	}
+	carriedAnnotations = []string{stellarflow.ArgoAnnotationPodNameFormat}
+	phases             = []string{"", "Pending", "Running", "Succeeded", "Failed", "Error"}
+	terminalPhases     = []string{"Succeeded", "Failed", "Error"}
+)
+
+// WECCopy is what is read of a Workflow on a WEC.
+type WECCopy struct {
+	Metadata metav1.ObjectMeta `json:"metadata"`
+	Spec     struct {
+		Shutdown string `json:"shutdown"`
+	} `json:"spec"`
+	Status json.RawMessage `json:"status"`
+}
+
+// Decode reads a WEC copy from the API server's answer.
+func Decode(raw []byte) (WECCopy, error) {
+	var wecCopy WECCopy
+	if len(raw) > MaxWECCopyBytes {
+		return wecCopy, fmt.Errorf("%w: it has %d bytes, more than %d", ErrNotMirrorable, len(raw), MaxWECCopyBytes)
+	}
+	if err := json.Unmarshal(raw, &wecCopy); err != nil {
+		return wecCopy, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+	}
+	return wecCopy, nil
+}
+
+// Render returns what the hub copy shall show. The errors are ErrNotMirrorable: an unknown phase, a status that is no
+// object, nodes that cannot be unpacked.
+func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
+	r := Rendered{Labels: pick(wecCopy.Metadata.Labels, carriedLabels), Annotations: pick(wecCopy.Metadata.Annotations, carriedAnnotations), Shutdown: wecCopy.Spec.Shutdown}
+	if len(wecCopy.Status) > 0 && !bytes.Equal(wecCopy.Status, []byte("null")) && !bytes.Equal(wecCopy.Status, []byte("{}")) {
+		status, err := decodeObject(wecCopy.Status)
+		if err != nil {
+			return Rendered{}, err
+		}
+		phase, ok := status["phase"].(string)
+		if !ok && status["phase"] != nil || !slices.Contains(phases, phase) {
+			return Rendered{}, fmt.Errorf("%w: phase %v is none of Argo's", ErrNotMirrorable, status["phase"])
+		}
+		r.Terminal = slices.Contains(terminalPhases, phase)
+		if err := rules.clean(status); err != nil {
+			return Rendered{}, err
+		}
+		if r.Status, err = fit(status); err != nil {
+			return Rendered{}, err
+		}
+	}
+	if label := r.Labels[stellarflow.ArgoLabelPhase]; !slices.Contains(phases, label) {
+		return Rendered{}, fmt.Errorf("%w: label %s=%q is none of Argo's phases", ErrNotMirrorable, stellarflow.ArgoLabelPhase, label)
+	}
+	if completed := r.Labels[stellarflow.ArgoLabelCompleted]; completed == "true" && !r.Terminal {
+		return Rendered{}, fmt.Errorf("%w: it is labelled completed but its phase is not terminal", ErrNotMirrorable)
+	}
+	return r, r.seal()
+}
+
+// seal fills in the hash.
+func (r *Rendered) seal() error {
+	raw, err := json.Marshal([]any{r.Status, r.Labels, r.Annotations})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+	}
+	sum := sha256.Sum256(raw)
+	r.Hash = hex.EncodeToString(sum[:8])
+	return nil
+}
+
+// Canonical returns a status as Render would write it, for comparing. It is nil for one that is no JSON object.
+func Canonical(status json.RawMessage) json.RawMessage {
+	object, err := decodeObject(status)
+	if err != nil {
+		return nil
+	}
+	raw, err := json.Marshal(object)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+func decodeObject(raw json.RawMessage) (map[string]any, error) {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber() // a float64 would change large numbers
+	var object map[string]any
+	if err := decoder.Decode(&object); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+	}
+	return object, nil
+}
+
+func pick(from map[string]string, keys []string) map[string]string {
+	picked := map[string]string{}
+	for _, key := range keys {
+		if value, found := from[key]; found {
+			picked[key] = value
+		}
+	}
+	return picked
+}
