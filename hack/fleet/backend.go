@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"stellarflow.io/stellarflow/hack/fleet/components"
+	"stellarflow.io/stellarflow/hack/fleet/plan"
+)
+
+// backend is a flavour of fleets: clusters of local processes, or kind's.
+type backend interface {
+	up(ctx context.Context) error
+	down(ctx context.Context) error
+	status(ctx context.Context) error
+	build(ctx context.Context) error
+	kill(ctx context.Context) error
+	loadImage(ctx context.Context, ref string) error
+	cut(ctx context.Context, cluster string) error
+	heal(ctx context.Context, cluster string) error
+	stop(ctx context.Context, cluster string) error
+	start(ctx context.Context, cluster string) error
+}
+
+// openBackend reads the environment.
+func openBackend() (backend, error) {
+	checkout, err := components.Root()
+	if err != nil {
+		return nil, err
+	}
+	wecs, err := plan.ParseWECs(os.Getenv("CLUSTERS"))
+	if err != nil {
+		return nil, err
+	}
+	p, err := plan.New(checkout, os.Getenv("FLEET_NAME"), wecs)
+	if err != nil {
+		return nil, err
+	}
+	switch flavour := os.Getenv("FLEET"); flavour {
+	case "", "local":
+		return newLocal(p)
+	default:
+		return nil, fmt.Errorf("FLEET=%q: not known; leave it empty for clusters of local processes, or use kind", flavour)
+	}
+}

@@ -1,0 +1,235 @@
+package network
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"stellarflow.io/stellarflow/hack/fleet/plan"
+)
+
+const netnsDir = "/run/netns"
+
+// Tools are the programs this package runs.
+type Tools struct {
+	// IP is iproute2's ip.
+	IP string
+	// Iptables is run inside a cluster only, never on the machine.
+	Iptables string
+}
+
+// NetnsPath is the file to enter a cluster's network namespace by.
+func NetnsPath(c plan.Cluster) string { return filepath.Join(netnsDir, c.Netns) }
+
+// Taken lists the networks that this machine's interfaces and routes use,
+// without those of the named bridge.
+func Taken(bridge string) ([]netip.Prefix, error) {
+	var taken []netip.Prefix
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, i := range ifaces {
+		addrs, err := i.Addrs()
+		if err != nil || i.Name == bridge {
+			continue // an interface that went away takes nothing
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				taken = append(taken, p.Masked())
+			}
+		}
+	}
+	f, err := os.Open("/proc/net/route")
+	if errors.Is(err, os.ErrNotExist) {
+		return taken, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	routes, err := parseRoutes(f, bridge)
+	return append(taken, routes...), err
+}
+
+// parseRoutes reads /proc/net/route: little-endian hexadecimal addresses.
+func parseRoutes(r io.Reader, without string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	scan := bufio.NewScanner(r)
+	for scan.Scan() {
+		f := strings.Fields(scan.Text())
+		if len(f) < 8 || f[0] == "Iface" || f[0] == without {
+			continue
+		}
+		dst, err1 := hexAddr(f[1])
+		mask, err2 := hexAddr(f[7])
+		if err1 != nil || err2 != nil {
+			continue
+		}
+		m := mask.As4()
+		bits, _ := net.IPMask(m[:]).Size()
+		if bits > 0 {
+			out = append(out, netip.PrefixFrom(dst, bits))
+		}
+	}
+	return out, scan.Err()
+}
+
+func hexAddr(s string) (netip.Addr, error) {
+	raw, err := hex.DecodeString(s)
+	if err != nil || len(raw) != 4 {
+		return netip.Addr{}, fmt.Errorf("no address: %q", s)
+	}
+	var a [4]byte
+	binary.BigEndian.PutUint32(a[:], binary.LittleEndian.Uint32(raw))
+	return netip.AddrFrom4(a), nil
+}
+
+// EnsureBridge makes the fleet's bridge with the host's address on it.
+func (t Tools) EnsureBridge(ctx context.Context, bridge string, subnet netip.Prefix) error {
+	addr := netip.PrefixFrom(plan.Gateway(subnet), subnet.Bits()).String()
+	if !linkExists(bridge) {
+		if err := t.ip(ctx, "link", "add", bridge, "type", "bridge", "forward_delay", "0"); err != nil {
+			return err
+		}
+	}
+	if err := t.ip(ctx, "addr", "replace", addr, "dev", bridge); err != nil {
+		return err
+	}
+	return t.ip(ctx, "link", "set", bridge, "up")
+}
+
+// RenewCluster makes a cluster's network namespace and cable anew; whatever
+// was there, rules and addresses included, is gone.
+func (t Tools) RenewCluster(ctx context.Context, c plan.Cluster, bridge string) error {
+	if err := t.RemoveCluster(ctx, c); err != nil {
+		return err
+	}
+	ns := c.Netns
+	steps := [][]string{
+		{"netns", "add", ns},
+		{"link", "add", c.VethHost, "type", "veth", "peer", "name", c.VethPeer},
+		{"link", "set", c.VethHost, "master", bridge, "up"},
+		// The same hardware address each time: neighbours remember it.
+		{"link", "set", c.VethPeer, "address", hardwareAddr(c), "netns", ns},
+		{"-n", ns, "link", "set", c.VethPeer, "name", "eth0"},
+		{"-n", ns, "addr", "add", netip.PrefixFrom(c.IP, c.Subnet.Bits()).String(), "dev", "eth0"},
+		{"-n", ns, "link", "set", "lo", "up"},
+		{"-n", ns, "link", "set", "eth0", "up"},
+		// A Service's address needs some route before kube-proxy's rules
+		// turn it into a pod's.
+		{"-n", ns, "route", "add", c.ServiceCIDR.String(), "dev", "eth0", "src", c.IP.String()},
+	}
+	for _, args := range steps {
+		if err := t.ip(ctx, args...); err != nil {
+			return fmt.Errorf("network of cluster %s: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+func hardwareAddr(c plan.Cluster) string {
+	a := c.IP.As4()
+	return net.HardwareAddr{0x02, 0x5f, a[0], a[1], a[2], a[3]}.String()
+}
+
+// RemoveCluster removes a cluster's network namespace and cable.
+func (t Tools) RemoveCluster(ctx context.Context, c plan.Cluster) error {
+	if linkExists(c.VethHost) {
+		if err := t.ip(ctx, "link", "del", c.VethHost); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Lstat(NetnsPath(c)); err == nil {
+		return t.ip(ctx, "netns", "del", c.Netns)
+	}
+	return nil
+}
+
+// Remove removes everything of a fleet, found by the fleet's ID.
+func (t Tools) Remove(ctx context.Context, f plan.Fleet) error {
+	left, err := Leftovers(f)
+	if err != nil {
+		return err
+	}
+	for _, link := range left.Links {
+		if err := t.ip(ctx, "link", "del", link); err != nil && linkExists(link) {
+			return err
+		}
+	}
+	for _, ns := range left.Netns {
+		if err := t.ip(ctx, "netns", "del", ns); err != nil {
+			return err
+		}
+	}
+	return removeEmptyNetnsDir()
+}
+
+// removeEmptyNetnsDir undoes what the first "ip netns add" did to the machine:
+// /run/netns is mounted on itself.
+func removeEmptyNetnsDir() error {
+	entries, err := os.ReadDir(netnsDir)
+	if err != nil || len(entries) > 0 {
+		return nil //nolint:nilerr // nothing there, nothing to remove
+	}
+	for unix.Unmount(netnsDir, 0) == nil {
+		continue // it may be mounted several times
+	}
+	if err := os.Remove(netnsDir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", netnsDir, err)
+	}
+	return nil
+}
+
+// Found is what a fleet has on the machine's network.
+type Found struct{ Links, Netns []string }
+
+// Leftovers lists what bears the fleet's ID.
+func Leftovers(f plan.Fleet) (Found, error) {
+	var found Found
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		return found, fmt.Errorf("list interfaces: %w", err)
+	}
+	short := strings.TrimPrefix(f.ID, "sf-")
+	for _, i := range ifaces {
+		if i.Name == f.Bridge() || strings.HasPrefix(i.Name, "v"+short) || strings.HasPrefix(i.Name, "p"+short) {
+			found.Links = append(found.Links, i.Name)
+		}
+	}
+	entries, err := os.ReadDir(netnsDir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return found, err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), f.ID+"-") {
+			found.Netns = append(found.Netns, e.Name())
+		}
+	}
+	return found, nil
+}
+
+func linkExists(name string) bool {
+	_, err := net.InterfaceByName(name)
+	return err == nil
+}
+
+func (t Tools) ip(ctx context.Context, args ...string) error {
+	out, err := exec.CommandContext(ctx, t.IP, args...).CombinedOutput() //nolint:gosec // the ip command
+	if err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}

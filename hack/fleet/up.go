@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"stellarflow.io/stellarflow/hack/fleet/components"
+	"stellarflow.io/stellarflow/hack/fleet/plan"
+)
+
+func (f *local) up(ctx context.Context) error {
+	return f.locked(ctx, "up", func(ctx context.Context) error {
+		if err := f.provision(ctx); err != nil {
+			return err
+		}
+		if err := f.choose(ctx); err != nil {
+			return err
+		}
+		if err := f.installProgram(); err != nil {
+			return err
+		}
+		if err := f.upClusters(ctx); err != nil {
+			return err
+		}
+		if err := f.ensureForwarder(ctx); err != nil {
+			return err
+		}
+		if err := f.writeEnv(); err != nil {
+			return err
+		}
+		if err := f.installCommands(ctx); err != nil {
+			return err
+		}
+		f.summary()
+		return nil
+	})
+}
+
+// upClusters brings up the registry, MinIO and the clusters side by side. Argo
+// follows on each cluster as soon as the images are there.
+func (f *local) upClusters(ctx context.Context) error {
+	if err := f.ensureRegistry(ctx); err != nil {
+		return err
+	}
+	pushed := make(chan struct{})
+	stored := make(chan struct{})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(pushed)
+		return f.pushImages(ctx)
+	})
+	g.Go(func() error {
+		defer close(stored)
+		return f.ensureMinio(ctx)
+	})
+	for _, c := range f.clusters() {
+		g.Go(func() error {
+			if err := f.ensureCluster(ctx, c); err != nil {
+				return err
+			}
+			if err := wait(ctx, pushed, stored); err != nil {
+				return err
+			}
+			return f.ensureArgo(ctx, c)
+		})
+	}
+	return g.Wait()
+}
+
+func wait(ctx context.Context, done ...<-chan struct{}) error {
+	for _, d := range done {
+		select {
+		case <-d:
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err()
+}
+
+// installProgram copies this program to where the fleet's processes run it
+// from: go run removes its own.
+func (f *local) installProgram() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(self)
+	if err != nil {
+		return fmt.Errorf("copy this program: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(f.program()), 0o755); err != nil {
+		return err
+	}
+	tmp := f.program() + ".new"
+	if err := os.WriteFile(tmp, data, 0o755); err != nil {
+		return fmt.Errorf("copy this program: %w", err)
+	}
+	return os.Rename(tmp, f.program())
+}
+
+// installCommands puts kubectl, argo and stellarflow into .fleet/bin.
+func (f *local) installCommands(ctx context.Context) error {
+	if err := os.MkdirAll(f.BinDir(), 0o755); err != nil {
+		return err
+	}
+	links := map[string]string{
+		"kubectl": f.paths[components.Kubectl],
+		"argo":    f.paths[components.Argo],
+	}
+	if _, err := os.Stat(filepath.Join(f.Checkout, "cmd", "stellarflow")); err == nil {
+		built, err := components.BuildMain(ctx, "./cmd/stellarflow")
+		if err != nil {
+			return fmt.Errorf("build the command stellarflow: %w", err)
+		}
+		links["stellarflow"] = built
+	}
+	for name, target := range links {
+		link := filepath.Join(f.BinDir(), name)
+		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := os.Symlink(target, link); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *local) argoURL() string { return fmt.Sprintf("http://127.0.0.1:%d", f.rec.ArgoPort) }
+
+func (f *local) minioURL() string { return fmt.Sprintf("http://127.0.0.1:%d", f.rec.MinioPort) }
+
+// writeEnv writes the addresses for people and tests.
+func (f *local) writeEnv() error {
+	lines := []string{
+		"ARGO_URL=" + f.argoURL(),
+		"MINIO_URL=" + f.minioURL(),
+		fmt.Sprintf("ARGO_SERVER=127.0.0.1:%d", f.rec.ArgoPort),
+		"REGISTRY=" + f.registry(),
+		"SUBNET=" + f.rec.Subnet.String(),
+		"CLUSTERS=" + strings.Join(f.ClusterNames(), ","),
+	}
+	if err := os.WriteFile(f.EnvFile(), []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+		return err
+	}
+	s := f.store()
+	lines = []string{
+		"MINIO_ENDPOINT=" + s.Endpoint,
+		"MINIO_ACCESS_KEY=" + s.AccessKey,
+		"MINIO_SECRET_KEY=" + s.SecretKey,
+		"MINIO_BUCKET=" + s.Bucket,
+		"MINIO_INSECURE=true",
+	}
+	return os.WriteFile(f.MinioEnvFile(), []byte(strings.Join(lines, "\n")+"\n"), 0o600)
+}
+
+func (f *local) summary() {
+	f.say.line("%s is up", f)
+	fmt.Fprintf(f.say, "         Argo UI  %s\n         MinIO    %s (bucket %s)\n", f.argoURL(), f.minioURL(), bucket)
+	for _, c := range f.clusters() {
+		fmt.Fprintf(f.say, "         %-8s %s --kubeconfig %s\n", c.Name, f.relative(filepath.Join(f.BinDir(), "kubectl")), f.relative(c.Kubeconfig))
+	}
+}
+
+func (f *local) relative(path string) string {
+	if rel, err := filepath.Rel(f.Checkout, path); err == nil {
+		return rel
+	}
+	return path
+}
+
+func (f *local) registry() string {
+	return fmt.Sprintf("%s:%d", plan.Gateway(f.rec.Subnet), plan.RegistryPort)
+}
+
+func (f *local) build(ctx context.Context) error {
+	if err := f.provision(ctx); err != nil {
+		return err
+	}
+	f.say.line("everything a fleet needs is built")
+	return nil
+}
