@@ -28,7 +28,7 @@ func (d Decision) Message() string {
 	case len(d.Policies) == 0:
 		return "No BindingPolicy exists: create one that selects this Workflow and a cluster."
 	case !d.Selected:
-		return cut("No BindingPolicy selects this Workflow. " + d.policies(func(v PolicyVerdict) bool { return true }))
+		return cut("No BindingPolicy selects this Workflow. " + d.policies(func(PolicyVerdict) bool { return true }))
 	}
 	selecting := func(v PolicyVerdict) bool { return v.Reason != PolicyNotSelecting }
 	text := "Waiting for a cluster. " + d.policies(selecting)

@@ -36,7 +36,9 @@ func TestMessage(t *testing.T) {
 				`"x3": spec.downsync[0].namespaces: ["x"] does not list "argo"; "x4": spec.downsync[0].namespaces: ["x"] does not list "argo"; and 2 more.`,
 		},
 		"NoInventory": {
-			"no cluster at all", []v1alpha1.BindingPolicy{newPolicy("p")}, nil,
+			"no cluster at all",
+			[]v1alpha1.BindingPolicy{newPolicy("p")},
+			nil,
 			`Waiting for a cluster. Policies: "p": spec.clusterSelectors: no ManagedCluster has labels that match: label one or change the selectors. ` +
 				`Clusters: none exists, join one.`,
 		},
@@ -47,13 +49,17 @@ func TestMessage(t *testing.T) {
 				`7 more do not select it. Clusters: cluster1, cluster2, cluster3: no policy that selects the Workflow selects it by its labels.`,
 		},
 		"InvalidSelector": {
-			"the selector cannot be read", []v1alpha1.BindingPolicy{newPolicy("p", clusters(expr("zone", "In")))}, three()[:1],
+			"the selector cannot be read",
+			[]v1alpha1.BindingPolicy{newPolicy("p", clusters(expr("zone", "In")))},
+			three()[:1],
 			`Waiting for a cluster. Policies: "p": spec.clusterSelectors[0].matchExpressions[0]: "zone In []": it cannot be read, so this selector ` +
 				`matches nothing: values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty. ` +
 				`Clusters: cluster1: no policy that selects the Workflow selects it by its labels.`,
 		},
 		"Several": {
-			"a run on each of several", []v1alpha1.BindingPolicy{newPolicy("p", noSingleton)}, three(),
+			"a run on each of several",
+			[]v1alpha1.BindingPolicy{newPolicy("p", noSingleton)},
+			three(),
 			`Waiting for a cluster. Policies: "p": it selects 3 clusters (cluster1, cluster2, cluster3) without wantSingletonReportedState, ` +
 				`which would mean a run on each: that is not supported; set wantSingletonReportedState: true for one run on one of them, or ` +
 				`select one cluster. Clusters: cluster1, cluster2, cluster3: policy "p" selects it among several without wantSingletonReportedState.`,

@@ -28,7 +28,7 @@ func with(changes map[stellarflow.ClusterName]Cluster) []Cluster {
 func TestResolve(t *testing.T) {
 	to := func(name string) option { return clusters(label("name", name)) }
 	notHere := tests(objectTest{Namespaces: []string{"x"}})
-	type verdicts map[stellarflow.ClusterName]ClusterReason
+	type whyNots map[stellarflow.ClusterName]ClusterReason
 	type reasons map[string]PolicyReason
 	cases := map[string]struct {
 		reason    string
@@ -37,59 +37,59 @@ func TestResolve(t *testing.T) {
 		cluster   stellarflow.ClusterName
 		policy    string
 		selected  bool
-		policies_ reasons
-		clusters  verdicts
+		verdicts  reasons
+		clusters  whyNots
 	}{
 		"Sample": {
 			reason:   "one policy for each cluster, chosen by label",
 			policies: []v1alpha1.BindingPolicy{newPolicy("p1", to("cluster1")), newPolicy("p2", to("cluster2"), notHere)}, inventory: three(),
 			cluster: "cluster1", policy: "p1", selected: true,
-			policies_: reasons{"p1": PolicyOffers, "p2": PolicyNotSelecting},
-			clusters:  verdicts{"cluster2": ClusterNotOffered, "cluster3": ClusterNotOffered},
+			verdicts: reasons{"p1": PolicyOffers, "p2": PolicyNotSelecting},
+			clusters: whyNots{"cluster2": ClusterNotOffered, "cluster3": ClusterNotOffered},
 		},
 		"NoPolicies": {
 			reason: "without policies a Workflow is not ours", inventory: three(),
-			clusters: verdicts{"cluster1": ClusterNotOffered, "cluster2": ClusterNotOffered, "cluster3": ClusterNotOffered},
+			clusters: whyNots{"cluster1": ClusterNotOffered, "cluster2": ClusterNotOffered, "cluster3": ClusterNotOffered},
 		},
 		"NotSelected": {
 			reason: "no policy selects it: not ours", policies: []v1alpha1.BindingPolicy{newPolicy("p", notHere)}, inventory: three()[:1],
-			policies_: reasons{"p": PolicyNotSelecting}, clusters: verdicts{"cluster1": ClusterNotOffered},
+			verdicts: reasons{"p": PolicyNotSelecting}, clusters: whyNots{"cluster1": ClusterNotOffered},
 		},
 		"NoInventory": {
 			reason: "selected, nowhere to go", policies: []v1alpha1.BindingPolicy{newPolicy("p")}, selected: true,
-			policies_: reasons{"p": PolicyNoClusters},
+			verdicts: reasons{"p": PolicyNoClusters},
 		},
 		"Fewest": {
 			reason: "the cluster with the fewest unfinished Workflows", policies: []v1alpha1.BindingPolicy{newPolicy("p")},
 			inventory: with(map[stellarflow.ClusterName]Cluster{"cluster1": {Unfinished: 5}, "cluster2": {Unfinished: 2}, "cluster3": {Unfinished: 3}}),
-			cluster:   "cluster2", policy: "p", selected: true, policies_: reasons{"p": PolicyOffers},
-			clusters: verdicts{"cluster1": ClusterBusier, "cluster3": ClusterBusier},
+			cluster:   "cluster2", policy: "p", selected: true, verdicts: reasons{"p": PolicyOffers},
+			clusters: whyNots{"cluster1": ClusterBusier, "cluster3": ClusterBusier},
 		},
 		"Tie": {
 			reason: "ties go by name", policies: []v1alpha1.BindingPolicy{newPolicy("p")},
 			inventory: with(map[stellarflow.ClusterName]Cluster{"cluster1": {Unfinished: 5}, "cluster2": {Unfinished: 2}, "cluster3": {Unfinished: 2}}),
-			cluster:   "cluster2", policy: "p", selected: true, policies_: reasons{"p": PolicyOffers},
-			clusters: verdicts{"cluster1": ClusterBusier, "cluster3": ClusterBusier},
+			cluster:   "cluster2", policy: "p", selected: true, verdicts: reasons{"p": PolicyOffers},
+			clusters: whyNots{"cluster1": ClusterBusier, "cluster3": ClusterBusier},
 		},
 		"Unhealthy": {
 			reason: "an unhealthy cluster is not used, however idle", policies: []v1alpha1.BindingPolicy{newPolicy("p")},
 			inventory: with(map[stellarflow.ClusterName]Cluster{"cluster1": {Unhealthy: "it does not answer"}, "cluster2": {Unfinished: 9}, "cluster3": {Unfinished: 10}}),
-			cluster:   "cluster2", policy: "p", selected: true, policies_: reasons{"p": PolicyOffers},
-			clusters: verdicts{"cluster1": ClusterUnhealthy, "cluster3": ClusterBusier},
+			cluster:   "cluster2", policy: "p", selected: true, verdicts: reasons{"p": PolicyOffers},
+			clusters: whyNots{"cluster1": ClusterUnhealthy, "cluster3": ClusterBusier},
 		},
 		"Refused": {
 			reason: "a cluster that refused it is not asked again, sick or not", policies: []v1alpha1.BindingPolicy{newPolicy("p")},
 			inventory: with(map[stellarflow.ClusterName]Cluster{
 				"cluster1": {Refused: true, RefusedWhy: "quota"}, "cluster2": {Refused: true, Unhealthy: "it does not answer"}, "cluster3": {Unhealthy: "no CRD"},
 			}),
-			selected: true, policies_: reasons{"p": PolicyOffers},
-			clusters: verdicts{"cluster1": ClusterRefused, "cluster2": ClusterRefused, "cluster3": ClusterUnhealthy},
+			selected: true, verdicts: reasons{"p": PolicyOffers},
+			clusters: whyNots{"cluster1": ClusterRefused, "cluster2": ClusterRefused, "cluster3": ClusterUnhealthy},
 		},
 		"InvalidName": {
 			reason: "a name that is no label value cannot be recorded", policies: []v1alpha1.BindingPolicy{newPolicy("p")},
 			inventory: []Cluster{{Name: "a.b"}, {Name: stellarflow.ClusterName(strings.Repeat("a", 64))}, {Name: "c", Unfinished: 99}},
-			cluster:   "c", policy: "p", selected: true, policies_: reasons{"p": PolicyOffers},
-			clusters: verdicts{"a.b": ClusterInvalidName, stellarflow.ClusterName(strings.Repeat("a", 64)): ClusterInvalidName},
+			cluster:   "c", policy: "p", selected: true, verdicts: reasons{"p": PolicyOffers},
+			clusters: whyNots{"a.b": ClusterInvalidName, stellarflow.ClusterName(strings.Repeat("a", 64)): ClusterInvalidName},
 		},
 		"Union": {
 			reason: "candidates are the union of several policies; the policy is the one that offers the chosen one",
@@ -98,26 +98,26 @@ func TestResolve(t *testing.T) {
 			},
 			inventory: with(map[stellarflow.ClusterName]Cluster{"cluster1": {Unfinished: 1}}),
 			cluster:   "cluster2", policy: "b", selected: true,
-			policies_: reasons{"a": PolicyOffers, "b": PolicyOffers, "c": PolicyOffers},
-			clusters:  verdicts{"cluster1": ClusterBusier, "cluster3": ClusterNotOffered},
+			verdicts: reasons{"a": PolicyOffers, "b": PolicyOffers, "c": PolicyOffers},
+			clusters: whyNots{"cluster1": ClusterBusier, "cluster3": ClusterNotOffered},
 		},
 		"SeveralWithoutFlag": {
 			reason:   "a run on each of several is not built",
 			policies: []v1alpha1.BindingPolicy{newPolicy("p", noSingleton, clusters(label("zone", "west")))}, inventory: three(),
-			selected: true, policies_: reasons{"p": PolicySeveralClusters},
-			clusters: verdicts{"cluster1": ClusterNotOffered, "cluster2": ClusterSeveralClusters, "cluster3": ClusterSeveralClusters},
+			selected: true, verdicts: reasons{"p": PolicySeveralClusters},
+			clusters: whyNots{"cluster1": ClusterNotOffered, "cluster2": ClusterSeveralClusters, "cluster3": ClusterSeveralClusters},
 		},
 		"OneWithoutFlag": {
 			reason:   "one cluster is one run, flag or not",
 			policies: []v1alpha1.BindingPolicy{newPolicy("p", noSingleton, to("cluster3"))}, inventory: three(),
-			cluster: "cluster3", policy: "p", selected: true, policies_: reasons{"p": PolicyOffers},
-			clusters: verdicts{"cluster1": ClusterNotOffered, "cluster2": ClusterNotOffered},
+			cluster: "cluster3", policy: "p", selected: true, verdicts: reasons{"p": PolicyOffers},
+			clusters: whyNots{"cluster1": ClusterNotOffered, "cluster2": ClusterNotOffered},
 		},
 		"SeveralBesideFlag": {
 			reason:   "a policy that places nothing does not keep another from placing",
 			policies: []v1alpha1.BindingPolicy{newPolicy("a", noSingleton), newPolicy("b", to("cluster3"))}, inventory: three(),
-			cluster: "cluster3", policy: "b", selected: true, policies_: reasons{"a": PolicySeveralClusters, "b": PolicyOffers},
-			clusters: verdicts{"cluster1": ClusterSeveralClusters, "cluster2": ClusterSeveralClusters},
+			cluster: "cluster3", policy: "b", selected: true, verdicts: reasons{"a": PolicySeveralClusters, "b": PolicyOffers},
+			clusters: whyNots{"cluster1": ClusterSeveralClusters, "cluster2": ClusterSeveralClusters},
 		},
 		"FlagInClause": {
 			reason: "the flag in a clause that matches counts",
@@ -125,8 +125,8 @@ func TestResolve(t *testing.T) {
 				v1alpha1.DownsyncPolicyClause{DownsyncObjectTest: objectTest{Namespaces: []string{"argo"}}},
 				v1alpha1.DownsyncPolicyClause{DownsyncObjectTest: objectTest{ObjectNames: []string{"*"}}, WantSingletonReportedState: true},
 			))}, inventory: three(),
-			cluster: "cluster1", policy: "p", selected: true, policies_: reasons{"p": PolicyOffers},
-			clusters: verdicts{"cluster2": ClusterBusier, "cluster3": ClusterBusier},
+			cluster: "cluster1", policy: "p", selected: true, verdicts: reasons{"p": PolicyOffers},
+			clusters: whyNots{"cluster2": ClusterBusier, "cluster3": ClusterBusier},
 		},
 		"FlagInOtherClause": {
 			reason: "the flag in a clause that does not match does not count",
@@ -134,16 +134,16 @@ func TestResolve(t *testing.T) {
 				v1alpha1.DownsyncPolicyClause{DownsyncObjectTest: objectTest{Namespaces: []string{"argo"}}},
 				v1alpha1.DownsyncPolicyClause{DownsyncObjectTest: objectTest{Namespaces: []string{"x"}}, WantSingletonReportedState: true},
 			))}, inventory: three(),
-			selected: true, policies_: reasons{"p": PolicySeveralClusters},
-			clusters: verdicts{"cluster1": ClusterSeveralClusters, "cluster2": ClusterSeveralClusters, "cluster3": ClusterSeveralClusters},
+			selected: true, verdicts: reasons{"p": PolicySeveralClusters},
+			clusters: whyNots{"cluster1": ClusterSeveralClusters, "cluster2": ClusterSeveralClusters, "cluster3": ClusterSeveralClusters},
 		},
 		"MultiFlag": {
 			reason: "a combined status of several clusters is not built",
 			policies: []v1alpha1.BindingPolicy{newPolicy("p", noSingleton, clauses(
 				v1alpha1.DownsyncPolicyClause{DownsyncObjectTest: objectTest{Namespaces: []string{"argo"}}, WantMultiWECReportedState: true},
 			))}, inventory: three()[:2],
-			selected: true, policies_: reasons{"p": PolicySeveralClusters},
-			clusters: verdicts{"cluster1": ClusterSeveralClusters, "cluster2": ClusterSeveralClusters},
+			selected: true, verdicts: reasons{"p": PolicySeveralClusters},
+			clusters: whyNots{"cluster1": ClusterSeveralClusters, "cluster2": ClusterSeveralClusters},
 		},
 	}
 	for name, tc := range cases {
@@ -163,17 +163,17 @@ func TestResolve(t *testing.T) {
 					t.Errorf("\n%s\nno message for policy %q", tc.reason, verdict.Policy)
 				}
 			}
-			clusters := verdicts(nil)
+			clusters := whyNots(nil)
 			for _, verdict := range got.Clusters {
 				if clusters == nil {
-					clusters = verdicts{}
+					clusters = whyNots{}
 				}
 				clusters[verdict.Cluster] = verdict.Reason
 				if verdict.Message == "" {
 					t.Errorf("\n%s\nno message for cluster %q", tc.reason, verdict.Cluster)
 				}
 			}
-			if diff := cmp.Diff(tc.policies_, policies); diff != "" {
+			if diff := cmp.Diff(tc.verdicts, policies); diff != "" {
 				t.Errorf("\n%s\nResolve(...).Policies: -want, +got:\n%s", tc.reason, diff)
 			}
 			if diff := cmp.Diff(tc.clusters, clusters); diff != "" {
@@ -185,7 +185,7 @@ func TestResolve(t *testing.T) {
 
 // TestResolveIsStable holds that the order of the input does not matter, the same input has the same answer, and stays as it is.
 func TestResolveIsStable(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // reproducible on purpose
+	random := rand.New(rand.NewPCG(1, 2))
 	var policies []v1alpha1.BindingPolicy
 	var inventory []Cluster
 	for i := range 12 {

@@ -48,13 +48,15 @@ func TestSelects(t *testing.T) {
 		"OtherLabel":          {"another label", []objectTest{{ObjectSelectors: []metav1.LabelSelector{label("app", "x")}}}, noLabel},
 		"AllInSelector": {
 			"all parts of one selector must match",
-			[]objectTest{{ObjectSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"app": "hello", "x": "y"}}}}}, noLabel,
+			[]objectTest{{ObjectSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"app": "hello", "x": "y"}}}}},
+			noLabel,
 		},
 		"LabelsAndExpressions": {
 			"labels and expressions of one selector must match",
 			[]objectTest{{ObjectSelectors: []metav1.LabelSelector{{
 				MatchLabels: map[string]string{"app": "hello"}, MatchExpressions: expr("app", "DoesNotExist").MatchExpressions,
-			}}}}, noLabel,
+			}}}},
+			noLabel,
 		},
 		"In":              {"In", []objectTest{{ObjectSelectors: []metav1.LabelSelector{expr("app", "In", "x", "hello")}}}, ""},
 		"InNot":           {"In of other values", []objectTest{{ObjectSelectors: []metav1.LabelSelector{expr("app", "In", "x")}}}, noLabel},
@@ -65,33 +67,39 @@ func TestSelects(t *testing.T) {
 		"DoesNotExist":    {"DoesNotExist", []objectTest{{ObjectSelectors: []metav1.LabelSelector{expr("no", "DoesNotExist")}}}, ""},
 		"DoesNotExistNot": {"DoesNotExist of a label that is there", []objectTest{{ObjectSelectors: []metav1.LabelSelector{expr("app", "DoesNotExist")}}}, noLabel},
 		"BadOperator": {
-			"an unknown operator matches nothing", []objectTest{{ObjectSelectors: []metav1.LabelSelector{expr("app", "Has")}}},
+			"an unknown operator matches nothing",
+			[]objectTest{{ObjectSelectors: []metav1.LabelSelector{expr("app", "Has")}}},
 			`spec.downsync[0].objectSelectors[0].matchExpressions[0]: "app Has []": it cannot be read, so this selector matches nothing: "Has" is not a valid label selector operator`,
 		},
 		"NotInWithoutValues": {
 			"a selector that cannot be read does not match what its other parts match",
 			[]objectTest{{ObjectSelectors: []metav1.LabelSelector{{
 				MatchLabels: map[string]string{"app": "hello"}, MatchExpressions: expr("no", "NotIn").MatchExpressions,
-			}}}}, "spec.downsync[0].objectSelectors[0].matchExpressions[0]",
+			}}}},
+			"spec.downsync[0].objectSelectors[0].matchExpressions[0]",
 		},
 		"BadKey": {
-			"a key that no label can have", []objectTest{{ObjectSelectors: []metav1.LabelSelector{label("a b", "c")}}},
+			"a key that no label can have",
+			[]objectTest{{ObjectSelectors: []metav1.LabelSelector{label("a b", "c")}}},
 			`spec.downsync[0].objectSelectors[0].matchLabels["a b"]: "c": it cannot be read`,
 		},
 		"BadValue": {
-			"a value that no label can have", []objectTest{{NamespaceSelectors: []metav1.LabelSelector{label("team", "a b")}}},
+			"a value that no label can have",
+			[]objectTest{{NamespaceSelectors: []metav1.LabelSelector{label("team", "a b")}}},
 			`spec.downsync[0].namespaceSelectors[0].matchLabels["team"]: "a b": it cannot be read`,
 		},
 		"BadBesideGood": {
 			"a selector that cannot be read does not stop another",
-			[]objectTest{{ObjectSelectors: []metav1.LabelSelector{expr("app", "Has"), label("app", "hello")}}}, "",
+			[]objectTest{{ObjectSelectors: []metav1.LabelSelector{expr("app", "Has"), label("app", "hello")}}},
+			"",
 		},
 		"AllTests": {
 			"all tests together",
 			[]objectTest{{
 				APIGroup: ptr("argoproj.io"), Resources: []string{"workflows"}, Namespaces: []string{"argo"}, ObjectNames: []string{"hello-1"},
 				NamespaceSelectors: []metav1.LabelSelector{label("team", "a")}, ObjectSelectors: []metav1.LabelSelector{label("app", "hello")},
-			}}, "",
+			}},
+			"",
 		},
 		"AllButOne": {
 			"one test that fails is enough",
@@ -100,7 +108,8 @@ func TestSelects(t *testing.T) {
 		},
 		"AnyClause": {"one clause that matches is enough", []objectTest{{Namespaces: []string{"x"}}, {Namespaces: []string{"argo"}}}, ""},
 		"NoClause": {
-			"each clause says why it does not match", []objectTest{{Namespaces: []string{"x"}}, {ObjectNames: []string{"y"}}},
+			"each clause says why it does not match",
+			[]objectTest{{Namespaces: []string{"x"}}, {ObjectNames: []string{"y"}}},
 			`spec.downsync[0].namespaces: ["x"] does not list "argo"; spec.downsync[1].objectNames: ["y"] does not list "hello-1"`,
 		},
 		"ManyClauses": {

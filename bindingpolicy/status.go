@@ -22,7 +22,7 @@ func StatusOf(policy *v1alpha1.BindingPolicy, inventory []Cluster, placed int) v
 		Conditions:         []metav1.Condition{ready, supported},
 		ObservedGeneration: policy.Generation,
 		Errors:             faults(policy, problems, clusters),
-		Workflows:          int32(min(max(placed, 0), math.MaxInt32)), //nolint:gosec // bounded on both sides
+		Workflows:          int32(min(max(placed, 0), math.MaxInt32)),
 	}
 	for _, cluster := range clusters {
 		status.Clusters = append(status.Clusters, string(cluster))

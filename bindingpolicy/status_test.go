@@ -25,7 +25,8 @@ func TestCheck(t *testing.T) {
 	}{
 		"Sample": {
 			"KubeStellar's sample has no problem",
-			[]option{clusters(label("name", "cluster1")), tests(objectTest{ObjectSelectors: []metav1.LabelSelector{label("kubestellar.io/cluster", "cluster1")}})}, nil,
+			[]option{clusters(label("name", "cluster1")), tests(objectTest{ObjectSelectors: []metav1.LabelSelector{label("kubestellar.io/cluster", "cluster1")}})},
+			nil,
 		},
 		"Empty":   {"nothing in it", []option{clusters(), tests()}, []found{{empty, "spec.clusterSelectors", ""}, {empty, "spec.downsync", ""}}},
 		"NoTests": {"a clause without tests", []option{tests(objectTest{})}, []found{{empty, "spec.downsync[0]", ""}}},
@@ -53,7 +54,8 @@ func TestCheck(t *testing.T) {
 				objectTest{Resources: []string{"workflows", "pods", "jobs"}}, objectTest{APIGroup: ptr("argoproj.io"), Resources: []string{"*"}},
 			)},
 			[]found{
-				{unsupported, "spec.downsync[0].apiGroup", `""`}, {unsupported, "spec.downsync[1].resources[1]", `"pods"`},
+				{unsupported, "spec.downsync[0].apiGroup", `""`},
+				{unsupported, "spec.downsync[1].resources[1]", `"pods"`},
 				{unsupported, "spec.downsync[1].resources[2]", `"jobs"`},
 			},
 		},
@@ -64,7 +66,8 @@ func TestCheck(t *testing.T) {
 				StatusCollection: &v1alpha1.StatusCollection{StatusCollectors: []string{"c"}}, WantSingletonReportedState: true, WantMultiWECReportedState: true,
 			})},
 			[]found{
-				{unsupported, "spec.downsync[0].statusCollectors", `["a" "b"]`}, {unsupported, "spec.downsync[0].statusCollection.statusCollectors", `["c"]`},
+				{unsupported, "spec.downsync[0].statusCollectors", `["a" "b"]`},
+				{unsupported, "spec.downsync[0].statusCollection.statusCollectors", `["c"]`},
 				{unsupported, "spec.downsync[0].wantMultiWECReportedState", "true"},
 			},
 		},
@@ -72,13 +75,15 @@ func TestCheck(t *testing.T) {
 			"an empty list of collectors asks for nothing",
 			[]option{clauses(v1alpha1.DownsyncPolicyClause{
 				DownsyncObjectTest: objectTest{Namespaces: []string{"*"}}, StatusCollection: &v1alpha1.StatusCollection{},
-			})}, nil,
+			})},
+			nil,
 		},
 		"Ambiguous": {
 			"* beside other names",
 			[]option{tests(objectTest{Resources: []string{"*", "workflows"}, Namespaces: []string{"a", "*"}, ObjectNames: []string{"*", "*"}})},
 			[]found{
-				{ambiguous, "spec.downsync[0].resources", `["*" "workflows"]`}, {ambiguous, "spec.downsync[0].namespaces", `["a" "*"]`},
+				{ambiguous, "spec.downsync[0].resources", `["*" "workflows"]`},
+				{ambiguous, "spec.downsync[0].namespaces", `["a" "*"]`},
 				{ambiguous, "spec.downsync[0].objectNames", `["*" "*"]`},
 			},
 		},

@@ -95,21 +95,21 @@ func nameChar(char rune, first bool) bool {
 func bracketed(text string) (name, rest string, err error) {
 	var value strings.Builder
 	for text != "" {
-		switch char := text[0]; {
-		case char == '"':
+		switch char := text[0]; char {
+		case '"':
 			after, found := strings.CutPrefix(text, `"]`)
 			if !found {
 				return "", "", errors.New(`] is missing after the closing "`)
 			}
 			return value.String(), after, nil
-		case char == '\\':
+		case '\\':
 			unescaped, after, err := escape(text[1:])
 			if err != nil {
 				return "", "", err
 			}
 			value.WriteRune(unescaped)
 			text = after
-		case char == '\n', char == '\r':
+		case '\n', '\r':
 			return "", "", errors.New(`a string cannot hold a line break: write \n`)
 		default:
 			value.WriteByte(char)
