@@ -31,7 +31,7 @@ var firstRetryDelay = 3 * time.Second
 
 // output runs the command and returns its standard output. The error holds the command and the tail of what it printed.
 func (c command) output(ctx context.Context) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...) //nolint:gosec // the commands are ours
+	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
 	cmd.Dir = c.dir
 	cmd.Env = append(os.Environ(), c.env...)
 	// A group of its own, so that what it started ends with it.

@@ -94,7 +94,7 @@ func writeBin(dir, final string) error {
 			}
 			continue
 		}
-		if err := os.WriteFile(path, []byte(wrapper(final, libraries, w.program, w.name, w.multi)), 0o755); err != nil { //nolint:gosec // it is a program
+		if err := os.WriteFile(path, []byte(wrapper(final, libraries, w.program, w.name, w.multi)), 0o755); err != nil {
 			return err
 		}
 	}
@@ -198,5 +198,5 @@ func bundleCertificates(dir, bundle string) error {
 		}
 		all = append(all, strings.TrimRight(string(data), "\n")+"\n"...)
 	}
-	return os.WriteFile(bundle, all, 0o644) //nolint:gosec // it is public
+	return os.WriteFile(bundle, all, 0o644)
 }

@@ -11,14 +11,10 @@ import (
 	"time"
 )
 
-// Ensure returns where the named things are, building first what the cache lacks; without names, everything that All
-// lists. To progress it writes what it builds, which number of how many, and roughly how long that takes; nothing if
+// Ensure returns where the named things are (all of them: All()), building first what the cache lacks. To progress it writes what it builds, which number of how many, and roughly how long that takes; nothing if
 // nothing is built. Another Ensure on the same cache waits for this one. An error of a build holds its command and the
 // end of its output; what was built before it stays.
 func Ensure(ctx context.Context, progress io.Writer, names ...Name) (Paths, error) {
-	if len(names) == 0 {
-		names = All()
-	}
 	env, goCaches, err := discover(ctx)
 	if err != nil {
 		return nil, err
@@ -68,7 +64,7 @@ func (e *environment) buildMissing(ctx context.Context, progress io.Writer, unit
 	fmt.Fprintf(progress, "building %d parts that are not in %s, about %s on two cores\n", len(plan), e.cache, about(left))
 	for i, u := range plan {
 		left -= u.estimate
-		s := step{out: progress, now: time.Now, number: i + 1, total: len(plan), title: u.title, estimate: u.estimate, left: left} //nolint:forbidigo // the clock of people
+		s := step{out: progress, now: time.Now, number: i + 1, total: len(plan), title: u.title, estimate: u.estimate, left: left}
 		err := s.run(func() error {
 			return publish(e.path(u), func(dir string) error { return u.build(ctx, dir) })
 		})

@@ -188,7 +188,7 @@ func writeLayer(dir string, entries []entry) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, layerInfo), data, 0o644); err != nil { //nolint:gosec // it is public
+	if err := os.WriteFile(filepath.Join(dir, layerInfo), data, 0o644); err != nil {
 		return err
 	}
 	return file.Close()

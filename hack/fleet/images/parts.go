@@ -110,7 +110,7 @@ func busybox(ctx context.Context, from components.Paths) ([]entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("busybox: %w", err)
 	}
-	out, err := exec.CommandContext(ctx, program, "--list-full").Output() //nolint:gosec // it is ours
+	out, err := exec.CommandContext(ctx, program, "--list-full").Output()
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for its commands: %w", program, err)
 	}

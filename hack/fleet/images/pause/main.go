@@ -23,7 +23,7 @@ func main() {
 func reap() {
 	for {
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
-		if err == syscall.EINTR { //nolint:errorlint // it is an errno
+		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil || pid <= 0 {
