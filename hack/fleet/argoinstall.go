@@ -70,8 +70,7 @@ func (f *local) renderArgo(ctx context.Context, c plan.Cluster) ([]byte, error) 
 	})
 }
 
-// apply applies YAML server-side. The namespace comes first by itself: what is
-// in it cannot be created before.
+// apply applies YAML server-side.
 func (f *local) apply(ctx context.Context, c plan.Cluster, manifests []byte, hash string) error {
 	if err := writeFile(filepath.Join(c.ConfDir(), "argo.yaml"), string(manifests), 0o600); err != nil {
 		return err

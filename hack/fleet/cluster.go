@@ -85,7 +85,9 @@ func removeCgroup(tree cgroup.Tree, path string) error {
 }
 
 func (f *local) startCluster(ctx context.Context, c plan.Cluster) error {
-	if err := f.tools.RenewCluster(ctx, c, f.Bridge()); err != nil {
+	// A Service's address needs some route before kube-proxy's rules turn it
+	// into a pod's.
+	if err := f.tools.Renew(ctx, c.Host, f.Bridge(), c.ServiceCIDR); err != nil {
 		return err
 	}
 	if err := f.writeCluster(c); err != nil {
@@ -119,7 +121,7 @@ func (f *local) startCluster(ctx context.Context, c plan.Cluster) error {
 		Fleet:   f.ID,
 		Args:    []string{f.program(), "node", c.SpecFile()},
 		Log:     filepath.Join(c.LogDir, "node.log"),
-		Netns:   network.NetnsPath(c),
+		Netns:   network.NetnsPath(c.Host),
 		Isolate: true,
 	})
 	if err != nil {

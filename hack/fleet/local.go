@@ -247,7 +247,7 @@ func (f *local) cluster(name string) (plan.Cluster, error) {
 
 func (f *local) store() artifact.Store {
 	return artifact.Store{
-		Endpoint:  fmt.Sprintf("%s:%d", plan.Gateway(f.rec.Subnet), plan.MinioPort),
+		Endpoint:  fmt.Sprintf("%s:%d", f.Store(f.rec.Subnet).IP, plan.MinioPort),
 		Bucket:    bucket,
 		Insecure:  true,
 		AccessKey: f.rec.AccessKey,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"stellarflow.io/stellarflow/hack/fleet/components"
+	"stellarflow.io/stellarflow/hack/fleet/network"
 	"stellarflow.io/stellarflow/hack/fleet/node"
 	"stellarflow.io/stellarflow/hack/fleet/plan"
 	"stellarflow.io/stellarflow/hack/fleet/process"
@@ -23,6 +24,10 @@ type service struct {
 	name string
 	args []string
 	env  []string
+	// netns is the network namespace to run in; empty for the machine's.
+	netns string
+	// prepare is called before a start.
+	prepare func(context.Context) error
 	// answers tells whether it does its work; the error says why not.
 	answers func(context.Context) error
 }
@@ -36,8 +41,13 @@ func (f *local) ensureService(ctx context.Context, s service) error {
 	if err := old.Stop(5 * time.Second); err != nil {
 		return err
 	}
+	if s.prepare != nil {
+		if err := s.prepare(ctx); err != nil {
+			return err
+		}
+	}
 	log := filepath.Join(f.LogDir(), s.name+".log")
-	rec, err := process.Start(process.Options{Name: s.name, Fleet: f.ID, Args: s.args, Env: s.env, Log: log})
+	rec, err := process.Start(process.Options{Name: s.name, Fleet: f.ID, Args: s.args, Env: s.env, Log: log, Netns: s.netns})
 	if err != nil {
 		return err
 	}
@@ -66,7 +76,7 @@ func (f *local) ensureRegistry(ctx context.Context) error {
 }
 
 func (f *local) ensureMinio(ctx context.Context) error {
-	s := f.store()
+	s, host := f.store(), f.Store(f.rec.Subnet)
 	err := f.ensureService(ctx, service{
 		name: "minio",
 		args: []string{f.paths[components.MinIO], "server", "--quiet", "--address", s.Endpoint, filepath.Join(f.StateDir(), "minio")},
@@ -74,6 +84,8 @@ func (f *local) ensureMinio(ctx context.Context) error {
 			"MINIO_ROOT_USER=" + s.AccessKey, "MINIO_ROOT_PASSWORD=" + s.SecretKey,
 			"MINIO_BROWSER=off", "MINIO_UPDATE=off", "HOME=" + f.StateDir(),
 		},
+		netns:   network.NetnsPath(host),
+		prepare: func(ctx context.Context) error { return f.tools.Renew(ctx, host, f.Bridge()) },
 		answers: func(ctx context.Context) error { return get(ctx, "http://"+s.Endpoint+"/minio/health/ready") },
 	})
 	if err != nil {

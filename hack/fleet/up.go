@@ -109,27 +109,30 @@ func (f *local) installCommands(ctx context.Context) error {
 	if err := os.MkdirAll(f.BinDir(), 0o755); err != nil {
 		return err
 	}
-	links := map[string]string{
-		"kubectl": f.paths[components.Kubectl],
-		"argo":    f.paths[components.Argo],
-	}
-	if _, err := os.Stat(filepath.Join(f.Checkout, "cmd", "stellarflow")); err == nil {
-		built, err := components.BuildMain(ctx, "./cmd/stellarflow")
-		if err != nil {
-			return fmt.Errorf("build the command stellarflow: %w", err)
-		}
-		links["stellarflow"] = built
-	}
-	for name, target := range links {
-		link := filepath.Join(f.BinDir(), name)
-		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		if err := os.Symlink(target, link); err != nil {
+	for _, name := range []components.Name{components.Kubectl, components.Argo} {
+		if err := relink(f.paths[name], filepath.Join(f.BinDir(), string(name))); err != nil {
 			return err
 		}
 	}
-	return nil
+	sources, err := filepath.Glob(filepath.Join(f.Checkout, "cmd", "stellarflow", "*.go"))
+	if err != nil || len(sources) == 0 {
+		return err
+	}
+	built, err := components.BuildMain(ctx, "./cmd/stellarflow")
+	if err != nil {
+		return fmt.Errorf("the fleet is up, but the command stellarflow cannot be built: %w", err)
+	}
+	return relink(built, filepath.Join(f.BinDir(), "stellarflow"))
+}
+
+func relink(target, link string) error {
+	if have, err := os.Readlink(link); err == nil && have == target {
+		return nil
+	}
+	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(target, link)
 }
 
 func (f *local) argoURL() string { return fmt.Sprintf("http://127.0.0.1:%d", f.rec.ArgoPort) }

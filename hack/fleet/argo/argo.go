@@ -62,7 +62,9 @@ func Render(in Input) ([]byte, error) {
 			return nil, err
 		}
 	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(mem, "/patch")
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionUnspecified // the kustomization says
+	resources, err := krusty.MakeKustomizer(options).Run(mem, "/patch")
 	if err != nil {
 		return nil, fmt.Errorf("render Argo for cluster %s: %w", in.Cluster, err)
 	}

@@ -15,10 +15,10 @@ import (
 // itself stays reachable: people and tests can still look at the cluster, and
 // its pods still reach the artifact store.
 func cutRules(c plan.Cluster) [][]string {
-	host := plan.Gateway(c.Subnet).String()
+	ours := plan.Infrastructure(c.Subnet).String()
 	return [][]string{
-		{"-t", "raw", "PREROUTING", "-i", "eth0", "!", "-s", host, "-j", "DROP"},
-		{"-t", "mangle", "POSTROUTING", "-o", "eth0", "!", "-d", host, "-j", "DROP"},
+		{"-t", "raw", "PREROUTING", "-i", "eth0", "!", "-s", ours, "-j", "DROP"},
+		{"-t", "mangle", "POSTROUTING", "-o", "eth0", "!", "-d", ours, "-j", "DROP"},
 	}
 }
 
@@ -54,7 +54,7 @@ func (t Tools) IsCut(ctx context.Context, c plan.Cluster) bool {
 
 // rule runs iptables in the cluster: action is -C, -I or -D.
 func (t Tools) rule(ctx context.Context, c plan.Cluster, action string, rule []string) error {
-	args := []string{"--net=" + NetnsPath(c), t.Iptables, "-w", "5"}
+	args := []string{"--net=" + NetnsPath(c.Host), t.Iptables, "-w", "5"}
 	args = append(args, rule[0], rule[1], action)
 	args = append(args, rule[2:]...)
 	out, err := exec.CommandContext(ctx, "nsenter", args...).CombinedOutput() //nolint:gosec // our own rules

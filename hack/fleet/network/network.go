@@ -30,8 +30,8 @@ type Tools struct {
 	Iptables string
 }
 
-// NetnsPath is the file to enter a cluster's network namespace by.
-func NetnsPath(c plan.Cluster) string { return filepath.Join(netnsDir, c.Netns) }
+// NetnsPath is the file to enter a network namespace by.
+func NetnsPath(h plan.Host) string { return filepath.Join(netnsDir, h.Netns) }
 
 // Taken lists the networks that this machine's interfaces and routes use,
 // without those of the named bridge.
@@ -111,49 +111,50 @@ func (t Tools) EnsureBridge(ctx context.Context, bridge string, subnet netip.Pre
 	return t.ip(ctx, "link", "set", bridge, "up")
 }
 
-// RenewCluster makes a cluster's network namespace and cable anew; whatever
-// was there, rules and addresses included, is gone.
-func (t Tools) RenewCluster(ctx context.Context, c plan.Cluster, bridge string) error {
-	if err := t.RemoveCluster(ctx, c); err != nil {
+// Renew makes a host's network namespace and cable anew; whatever was there,
+// rules and addresses included, is gone. Routes are networks to be reached over
+// the cable beside the fleet's own.
+func (t Tools) Renew(ctx context.Context, h plan.Host, bridge string, routes ...netip.Prefix) error {
+	if err := t.remove(ctx, h); err != nil {
 		return err
 	}
-	ns := c.Netns
+	ns := h.Netns
 	steps := [][]string{
 		{"netns", "add", ns},
-		{"link", "add", c.VethHost, "type", "veth", "peer", "name", c.VethPeer},
-		{"link", "set", c.VethHost, "master", bridge, "up"},
+		{"link", "add", h.VethHost, "type", "veth", "peer", "name", h.VethPeer},
+		{"link", "set", h.VethHost, "master", bridge, "up"},
 		// The same hardware address each time: neighbours remember it.
-		{"link", "set", c.VethPeer, "address", hardwareAddr(c), "netns", ns},
-		{"-n", ns, "link", "set", c.VethPeer, "name", "eth0"},
-		{"-n", ns, "addr", "add", netip.PrefixFrom(c.IP, c.Subnet.Bits()).String(), "dev", "eth0"},
+		{"link", "set", h.VethPeer, "address", hardwareAddr(h), "netns", ns},
+		{"-n", ns, "link", "set", h.VethPeer, "name", "eth0"},
+		{"-n", ns, "addr", "add", netip.PrefixFrom(h.IP, h.Subnet.Bits()).String(), "dev", "eth0"},
 		{"-n", ns, "link", "set", "lo", "up"},
 		{"-n", ns, "link", "set", "eth0", "up"},
-		// A Service's address needs some route before kube-proxy's rules
-		// turn it into a pod's.
-		{"-n", ns, "route", "add", c.ServiceCIDR.String(), "dev", "eth0", "src", c.IP.String()},
+	}
+	for _, r := range routes {
+		steps = append(steps, []string{"-n", ns, "route", "add", r.String(), "dev", "eth0", "src", h.IP.String()})
 	}
 	for _, args := range steps {
 		if err := t.ip(ctx, args...); err != nil {
-			return fmt.Errorf("network of cluster %s: %w", c.Name, err)
+			return fmt.Errorf("network of %s: %w", h.Name, err)
 		}
 	}
 	return nil
 }
 
-func hardwareAddr(c plan.Cluster) string {
-	a := c.IP.As4()
+func hardwareAddr(h plan.Host) string {
+	a := h.IP.As4()
 	return net.HardwareAddr{0x02, 0x5f, a[0], a[1], a[2], a[3]}.String()
 }
 
-// RemoveCluster removes a cluster's network namespace and cable.
-func (t Tools) RemoveCluster(ctx context.Context, c plan.Cluster) error {
-	if linkExists(c.VethHost) {
-		if err := t.ip(ctx, "link", "del", c.VethHost); err != nil {
+// remove removes a host's network namespace and cable.
+func (t Tools) remove(ctx context.Context, h plan.Host) error {
+	if linkExists(h.VethHost) {
+		if err := t.ip(ctx, "link", "del", h.VethHost); err != nil {
 			return err
 		}
 	}
-	if _, err := os.Lstat(NetnsPath(c)); err == nil {
-		return t.ip(ctx, "netns", "del", c.Netns)
+	if _, err := os.Lstat(NetnsPath(h)); err == nil {
+		return t.ip(ctx, "netns", "del", h.Netns)
 	}
 	return nil
 }

@@ -21,13 +21,12 @@ const (
 	DefaultMinioPort = 9000
 )
 
-// Cluster is one cluster of a fleet.
-type Cluster struct {
-	// Name is "hub" or "clusterN".
+// Host is something with an address on the fleet's bridge and a network
+// namespace of its own.
+type Host struct {
+	// Name is the cluster's, or "store".
 	Name string
-	// Index is the cluster's place in its fleet; the hub's is 0.
-	Index int
-	// IP is the cluster's address on the fleet's bridge, its node's address.
+	// IP is the address on the bridge.
 	IP netip.Addr
 	// Subnet is the fleet's.
 	Subnet netip.Prefix
@@ -37,6 +36,13 @@ type Cluster struct {
 	VethHost string
 	// VethPeer is the name the other end has until it becomes eth0.
 	VethPeer string
+}
+
+// Cluster is one cluster of a fleet: "hub" or "clusterN".
+type Cluster struct {
+	Host
+	// Index is the cluster's place in its fleet; the hub's is 0.
+	Index int
 	// Cgroup is the path of the cluster's directory in every cgroup hierarchy.
 	Cgroup string
 	// PodCIDR and ServiceCIDR are the cluster's own networks. They are not
@@ -48,8 +54,14 @@ type Cluster struct {
 	Kubeconfig string
 }
 
-// Gateway is the address of the host on the fleet's bridge; the registry and
-// MinIO listen there.
+// Infrastructure is the part of a subnet that is no cluster's: the machine,
+// with the registry, and the store.
+func Infrastructure(subnet netip.Prefix) netip.Prefix {
+	return netip.PrefixFrom(subnet.Masked().Addr(), 29)
+}
+
+// Gateway is the address of the machine on the fleet's bridge; the registry
+// listens there.
 func Gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
 
 // Cluster computes the cluster of that name in a subnet (a /24).
@@ -71,18 +83,29 @@ func (f Fleet) Clusters(subnet netip.Prefix) []Cluster {
 	return out
 }
 
-func (f Fleet) cluster(i int, name string, subnet netip.Prefix) Cluster {
-	base := subnet.Masked().Addr().As4()
-	base[3] = byte(10 + i)
+// Store is where MinIO runs. It has a network namespace of its own, since
+// MinIO takes its port on 127.0.0.1 too, where the fleets' would meet.
+func (f Fleet) Store(subnet netip.Prefix) Host { return f.host("store", 2, subnet) }
+
+// host is the host with that last byte of its address.
+func (f Fleet) host(name string, last byte, subnet netip.Prefix) Host {
+	addr := subnet.Masked().Addr().As4()
+	addr[3] = last
 	short := strings.TrimPrefix(f.ID, "sf-")
+	return Host{
+		Name:     name,
+		IP:       netip.AddrFrom4(addr),
+		Subnet:   subnet.Masked(),
+		Netns:    f.ID + "-" + name,
+		VethHost: fmt.Sprintf("v%s%02d", short, last),
+		VethPeer: fmt.Sprintf("p%s%02d", short, last),
+	}
+}
+
+func (f Fleet) cluster(i int, name string, subnet netip.Prefix) Cluster {
 	return Cluster{
-		Name:        name,
+		Host:        f.host(name, byte(10+i), subnet),
 		Index:       i,
-		IP:          netip.AddrFrom4(base),
-		Subnet:      subnet.Masked(),
-		Netns:       f.ID + "-" + name,
-		VethHost:    fmt.Sprintf("v%s%02d", short, i),
-		VethPeer:    fmt.Sprintf("p%s%02d", short, i),
 		Cgroup:      f.CgroupRoot() + "/" + name,
 		PodCIDR:     netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(100 + i), 0, 0}), 24),
 		ServiceCIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(100 + i), 128, 0}), 20),

@@ -214,8 +214,7 @@ func Corefile(c plan.Cluster, peers []plan.Cluster) string {
 	for _, p := range peers {
 		fmt.Fprintf(&hosts, "        %s %s.fleet.internal\n", p.IP, p.Name)
 	}
-	gw := plan.Gateway(c.Subnet)
-	fmt.Fprintf(&hosts, "        %s host.fleet.internal minio.fleet.internal registry.fleet.internal\n", gw)
+	fmt.Fprintf(&hosts, "        %s host.fleet.internal registry.fleet.internal\n", plan.Gateway(c.Subnet))
 	return fmt.Sprintf(`cluster.local:53 in-addr.arpa:53 {
     bind %[1]s
     errors
