@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,10 @@ type Connection struct {
 	stop       context.CancelFunc
 	done       chan struct{}
 	fixedID    types.UID
+
+	publishMu sync.Mutex
+	orphansMu sync.Mutex
+	orphans   map[types.NamespacedName]bool
 }
 
 // Handler does what is to do for one Workflow on one WEC.
@@ -85,6 +90,32 @@ func (c *Connection) ByHubUID(uid types.UID) []*metav1.PartialObjectMetadata {
 
 // Enqueue asks for a pass over a Workflow.
 func (c *Connection) Enqueue(key types.NamespacedName) { c.queue.Add(key) }
+
+// SetOrphan notes whether an unfinished WEC copy is one that the hub does not know.
+func (c *Connection) SetOrphan(ctx context.Context, key types.NamespacedName, orphan bool) {
+	c.orphansMu.Lock()
+	changed := c.orphans[key] != orphan
+	if orphan {
+		c.orphans[key] = true
+	} else {
+		delete(c.orphans, key)
+	}
+	c.orphansMu.Unlock()
+	if changed {
+		c.publish(ctx, c.State())
+	}
+}
+
+func (c *Connection) orphanNames() []string {
+	c.orphansMu.Lock()
+	defer c.orphansMu.Unlock()
+	names := make([]string, 0, len(c.orphans))
+	for key := range c.orphans {
+		names = append(names, key.String())
+	}
+	slices.Sort(names)
+	return names
+}
 
 // run keeps the connection until ctx ends.
 func (c *Connection) run(ctx context.Context) {
@@ -143,8 +174,10 @@ func (c *Connection) check(ctx context.Context) bool {
 }
 
 func (c *Connection) publish(ctx context.Context, next State) {
+	c.publishMu.Lock()
+	defer c.publishMu.Unlock()
 	last := c.State()
-	next.Since = last.Since
+	next.Since, next.Orphans = last.Since, c.orphanNames()
 	if next.Connected != last.Connected {
 		next.Since = c.now()
 	}

@@ -92,7 +92,7 @@ func (f *Fleet) Ensure(name stellarflow.ClusterName, credential []byte, namespac
 	connectionCtx, stop := context.WithCancel(f.ctx)
 	c := &Connection{
 		Name: name, Clients: clients, hubID: f.HubID, handler: f.Handler, now: f.Now, log: f.Log.WithValues("cluster", name),
-		changed: f.Changed, stop: stop, done: make(chan struct{}),
+		changed: f.Changed, stop: stop, done: make(chan struct{}), orphans: map[types.NamespacedName]bool{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}
 	c.namespaces.Store(&namespaces)

@@ -129,7 +129,7 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 		state := connection.State()
 		condition.Reason, condition.Message = state.Reason, state.Message
 		if state.Connected {
-			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, reasonReady, "the cluster answers and its Workflows are watched"
+			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, reasonReady, "the cluster answers and its Workflows are watched"+orphanText(state.Orphans)
 		}
 		if !meta.IsStatusConditionPresentAndEqual(managed.Status.Conditions, clusterv1.ManagedClusterConditionJoined, metav1.ConditionTrue) && state.Facts.Version != "" {
 			updated.Status.Version.Kubernetes = state.Facts.Version
@@ -143,4 +143,15 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 		return fmt.Errorf("write the status of managed cluster %q: %w", managed.Name, err)
 	}
 	return nil
+}
+
+// maxOrphansNamed bounds the message.
+const maxOrphansNamed = 10
+
+func orphanText(orphans []string) string {
+	if len(orphans) == 0 {
+		return ""
+	}
+	named := orphans[:min(len(orphans), maxOrphansNamed)]
+	return fmt.Sprintf("; %d unfinished Workflows of this hub are there that the hub does not know (%s): delete them there if they are not wanted", len(orphans), strings.Join(named, ", "))
 }

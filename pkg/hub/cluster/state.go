@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -20,6 +21,8 @@ type State struct {
 	Reason, Message string
 	// Facts are those of the last probe that answered.
 	Facts wec.Facts
+	// Orphans are the unfinished WEC copies of our origin that the hub does not know, sorted.
+	Orphans []string
 	// Tried is true once the first probe has ended, well or not.
 	Tried bool
 }
@@ -30,5 +33,5 @@ func (s State) ID() types.UID { return s.Facts.ID }
 // same reports whether two states say the same to people and deciders.
 func (s State) same(other State) bool {
 	return s.Connected == other.Connected && s.Reason == other.Reason && s.Message == other.Message && s.Tried == other.Tried &&
-		s.Facts.ID == other.Facts.ID && s.Facts.Version == other.Facts.Version
+		s.Facts.ID == other.Facts.ID && s.Facts.Version == other.Facts.Version && slices.Equal(s.Orphans, other.Orphans)
 }

@@ -54,7 +54,7 @@ func AddFinalizer(object metav1.Object, finalizer string) []Operation {
 }
 
 // Set makes the labels (or annotations: field) of an object have the wanted values; a key with a nil value is removed. It
-// returns only operations that change something.
+// returns only operations that change something, and needs the map to be there (Maps).
 func Set(object metav1.Object, field string, wanted map[string]*string) []Operation {
 	have := object.GetLabels()
 	if field == "annotations" {
@@ -66,10 +66,6 @@ func Set(object metav1.Object, field string, wanted map[string]*string) []Operat
 	}
 	slices.Sort(keys)
 	var operations []Operation
-	if len(have) == 0 {
-		operations = append(operations, Add(map[string]string{}, "metadata", field))
-	}
-	changes := 0
 	for _, key := range keys {
 		value, found := have[key]
 		switch want := wanted[key]; {
@@ -77,13 +73,20 @@ func Set(object metav1.Object, field string, wanted map[string]*string) []Operat
 			operations = append(operations, Remove("metadata", field, key))
 		case want != nil && (!found || value != *want):
 			operations = append(operations, Add(*want, "metadata", field, key))
-		default:
-			continue
 		}
-		changes++
 	}
-	if changes == 0 {
-		return nil
+	return operations
+}
+
+// Maps returns the operations that give an object the empty labels and annotations that Set needs; none if it has them. They
+// go first in a patch, once.
+func Maps(object metav1.Object) []Operation {
+	var operations []Operation
+	if len(object.GetLabels()) == 0 {
+		operations = append(operations, Add(map[string]string{}, "metadata", "labels"))
+	}
+	if len(object.GetAnnotations()) == 0 {
+		operations = append(operations, Add(map[string]string{}, "metadata", "annotations"))
 	}
 	return operations
 }

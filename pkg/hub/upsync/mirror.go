@@ -111,7 +111,7 @@ func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, withS
 		changes = append(changes, hubcopy.Add(rendered.Status, "status"))
 		generation++
 	}
-	if len(changes) == 0 && observed.Generation == generation {
+	if len(changes) == 0 && (rendered.Status == nil || observed.Generation == generation) {
 		return nil
 	}
 	if rendered.Status != nil {

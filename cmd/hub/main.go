@@ -1,0 +1,51 @@
+// Command hub is the manager that runs on the hub cluster. `stellarflow install` deploys it; see config/hub.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"stellarflow.io/stellarflow/pkg/hub"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "hub:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	options, err := parse(args)
+	if err != nil {
+		return err
+	}
+	ctrl.SetLogger(zap.New(zap.UseDevMode(false), zap.Level(options.level())))
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the hub's API server: %w", err)
+	}
+	managerOptions, err := options.manager()
+	if err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(hub.Config(config), managerOptions)
+	if err != nil {
+		return fmt.Errorf("make the manager: %w", err)
+	}
+	ctx := ctrl.SetupSignalHandler()
+	if err := hub.Setup(ctx, mgr, options.hub()); err != nil {
+		return err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("add the health check: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("cache", hub.CacheSynced(mgr)); err != nil {
+		return fmt.Errorf("add the readiness check: %w", err)
+	}
+	return mgr.Start(ctx)
+}

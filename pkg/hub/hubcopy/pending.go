@@ -1,0 +1,47 @@
+package hubcopy
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+const phasePending = "Pending"
+
+// Pending returns the operations that make a Workflow that runs nowhere yet show phase Pending and a message; none if it
+// does. What else its status has (nodes of a memoized resubmit) stays.
+func Pending(workflow *unstructured.Unstructured, message string) []Operation {
+	status, found, err := unstructured.NestedMap(workflow.Object, "status")
+	if !found || err != nil || len(status) == 0 {
+		return append([]Operation{Add(map[string]any{"phase": phasePending, "message": message}, "status")}, pendingLabel(workflow)...)
+	}
+	if status["phase"] == phasePending && status["message"] == message {
+		return nil
+	}
+	operations := []Operation{Add(phasePending, "status", "phase"), Add(message, "status", "message")}
+	if status["startedAt"] != nil { // the hub's controller believes that it started; nothing did
+		operations = append(operations, Remove("status", "startedAt"))
+	}
+	return append(operations, pendingLabel(workflow)...)
+}
+
+// pendingLabel sets Argo's phase label: without one its controller reports itself unhealthy after five minutes (argo.md §1.4,
+// healthz).
+func pendingLabel(workflow *unstructured.Unstructured) []Operation {
+	phase := phasePending
+	return Set(workflow, "labels", map[string]*string{stellarflow.ArgoLabelPhase: &phase})
+}
+
+// SayPending writes why a Workflow waits, from a live read of it. It returns the object as written, nil if it says so already.
+func (s *Store) SayPending(ctx context.Context, live *unstructured.Unstructured, message string) (*metav1.PartialObjectMetadata, error) {
+	operations := Pending(live, message)
+	if operations == nil {
+		return nil, nil //nolint:nilnil // nothing to write is an answer
+	}
+	key := types.NamespacedName{Namespace: live.GetNamespace(), Name: live.GetName()}
+	return s.Patch(ctx, key, append(append(Unchanged(live), Maps(live)...), operations...)...)
+}

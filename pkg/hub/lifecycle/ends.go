@@ -1,0 +1,101 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/cleanup"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+)
+
+// reportOrphan is how often an unfinished orphan is looked at again.
+const reportOrphan = 5 * time.Minute
+
+// gone confirms that a WEC copy is gone and then ends the hub copy's wait for it, or says that it vanished.
+func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement, step Step) (time.Duration, error) {
+	if wait := s.Creator.Attempts.Pending(placement, v.Now); wait > 0 && step == FinishCleanup {
+		return wait, nil // a create whose end nobody knows may still arrive
+	}
+	wait, err := s.Gone.Confirm(ctx, c.Clients, key, placement)
+	if errors.Is(err, cleanup.ErrPresent) {
+		return time.Second, nil // the watch will show it
+	}
+	if err != nil || wait > 0 {
+		return wait, err
+	}
+	if step == Vanished {
+		return 0, s.vanished(ctx, c, key, v)
+	}
+	operations := hubcopy.RemoveFinalizer(v.Hub, stellarflow.FinalizerCleanup)
+	if operations == nil {
+		return 0, nil
+	}
+	if _, err := s.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(v.Hub)}, operations...)...); err != nil {
+		return 0, err
+	}
+	s.forget(placement.UID)
+	return 0, nil
+}
+
+// vanished ends a hub copy whose WEC copy was removed by force: nothing will ever be heard of it, and running it again would
+// be a second run.
+func (s *Syncer) vanished(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View) error {
+	live, err := s.Hub.Live(ctx, key)
+	if err != nil || live == nil {
+		return err
+	}
+	const phase = "Error"
+	completed, label := "true", phase
+	message := fmt.Sprintf("its copy on cluster %s was removed there before its end was seen; pods of it may have run to their end. Resubmit it to run it again", c.Name)
+	operations := append(hubcopy.Unchanged(live), hubcopy.Set(live, "labels", map[string]*string{
+		stellarflow.ArgoLabelCompleted: &completed, stellarflow.ArgoLabelPhase: &label,
+	})...)
+	if _, found := live.Object["status"]; !found {
+		operations = append(operations, hubcopy.Add(map[string]any{}, "status"))
+	}
+	operations = append(operations, hubcopy.Add(phase, "status", "phase"), hubcopy.Add(message, "status", "message"),
+		hubcopy.Add(s.Now().UTC().Format(time.RFC3339), "status", "finishedAt"))
+	written, err := s.Hub.Patch(ctx, key, operations...)
+	if err != nil {
+		return err
+	}
+	s.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventVanished, "Mirror", "%s", message)
+	s.forget(v.Hub.UID)
+	return nil
+}
+
+// orphan handles a WEC copy that no hub copy in the cache claims: a finished one is removed if a live read shows that its hub
+// copy does not exist; an unfinished one is reported and never killed on suspicion (DESIGN.md §4, Endings).
+func (s *Syncer) orphan(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View) (time.Duration, error) {
+	live, err := s.Hub.Live(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	if live != nil && string(live.GetUID()) == v.WEC.Annotations[stellarflow.AnnotationHubUID] {
+		if v.Hub == nil || v.Hub.UID != live.GetUID() {
+			return time.Second, nil // the cache is behind
+		}
+		if _, placed := stellarflow.PlacementOf(live); !placed {
+			return time.Second, nil // placement is about to restore the record
+		}
+	}
+	if !stellarflow.Completed(v.WEC) {
+		c.SetOrphan(ctx, key, true)
+		return reportOrphan, nil
+	}
+	s.Log.Info("removing a finished copy whose hub copy is gone", "cluster", c.Name, "workflow", key)
+	return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
+}
+
+func (s *Syncer) forget(uid types.UID) {
+	s.memory.Delete(uid)
+	s.Gone.Forget(uid)
+	s.Creator.Attempts.Forget(uid)
+}

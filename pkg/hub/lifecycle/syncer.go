@@ -1,0 +1,232 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/flowcontrol"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/cleanup"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/hub/downsync"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/inventory"
+	"stellarflow.io/stellarflow/pkg/hub/upsync"
+)
+
+// Events on hub copies.
+const (
+	eventCreated  = "CreatedOnCluster"
+	eventSkipped  = "TransformSkipped"
+	eventVanished = "WECCopyVanished"
+	eventStuck    = "NotMirrored"
+)
+
+// retryRefused is how often a WEC that refused is asked again while no other cluster can take the Workflow.
+const retryRefused = 30 * time.Second
+
+// Placer is what a refusal is reported to.
+type Placer interface {
+	Refused(ctx context.Context, key types.NamespacedName, placement stellarflow.Placement, why string, certain bool) error
+}
+
+// Syncer brings the two copies of a Workflow together, one step a pass. It is a cluster.Handler.
+type Syncer struct {
+	Hub      *hubcopy.Store
+	Cache    client.Reader
+	Creator  *downsync.Creator
+	Mirrorer *upsync.Mirrorer
+	Gone     *cleanup.Gone
+	Placer   Placer
+	Recorder events.EventRecorder
+	Log      logr.Logger
+	Now      func() time.Time
+	// Away limits the writes that say a cluster is unreachable, so that an outage is no storm on the hub.
+	Away flowcontrol.RateLimiter
+
+	memory sync.Map // types.UID of a hub copy -> memory
+}
+
+// memory is what this process knows of a hub copy beyond the caches; losing it costs a read.
+type memory struct {
+	createdAt time.Time
+	settled   string
+}
+
+// Keys returns the unfinished hub copies that are placed on a cluster.
+func (s *Syncer) Keys(ctx context.Context, name stellarflow.ClusterName) ([]types.NamespacedName, error) {
+	items, err := inventory.Indexed(ctx, s.Cache, string(name))
+	keys := make([]types.NamespacedName, 0, len(items))
+	for i := range items {
+		keys = append(keys, types.NamespacedName{Namespace: items[i].Namespace, Name: items[i].Name})
+	}
+	return keys, err
+}
+
+// Sync does the next step for a Workflow on a WEC.
+func (s *Syncer) Sync(ctx context.Context, connection *cluster.Connection, key types.NamespacedName) (time.Duration, error) {
+	view, err := s.observe(ctx, connection, key)
+	if err != nil {
+		return 0, err
+	}
+	step, after := Next(view)
+	if step != Orphaned {
+		connection.SetOrphan(ctx, key, false)
+	}
+	if step == Nothing {
+		if view.Hub == nil && view.WEC == nil {
+			connection.Recent.Forget(key)
+		}
+		return after, nil
+	}
+	s.Log.V(1).Info("step", "cluster", connection.Name, "workflow", key, "step", step)
+	after, err = s.act(ctx, connection, key, view, step)
+	if errors.Is(err, hubcopy.ErrLostRace) {
+		return 10 * time.Millisecond, nil // the caches will show what won; look again rather than back off
+	}
+	if err != nil {
+		s.Log.Info("step failed", "cluster", connection.Name, "workflow", key, "step", step, "error", err.Error())
+	}
+	return after, err
+}
+
+func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, key types.NamespacedName) (View, error) {
+	hubCopy, err := s.Hub.Cached(ctx, key)
+	if err != nil {
+		return View{}, err
+	}
+	state := connection.State()
+	view := View{
+		Hub: hubCopy, WEC: connection.WECCopy(key), Cluster: connection.Name, ClusterID: state.ID(),
+		Connected: state.Connected, AwaySince: state.Since, Now: s.Now(),
+	}
+	if hubCopy != nil {
+		known := s.remember(hubCopy.UID)
+		view.CreatedAt, view.Settled = known.createdAt, known.settled
+	}
+	return view, nil
+}
+
+func (s *Syncer) remember(uid types.UID) memory {
+	value, found := s.memory.Load(uid)
+	if known, ok := value.(memory); found && ok {
+		return known
+	}
+	return memory{}
+}
+
+func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, step Step) (time.Duration, error) {
+	placement, _ := hubPlacement(v)
+	switch step {
+	case SayUnreachable:
+		return 0, s.sayAway(ctx, c, v, fmt.Sprintf("cluster %s cannot be reached since %s: %s; what is shown is the last known state",
+			c.Name, v.AwaySince.UTC().Format(time.RFC3339), c.State().Message))
+	case SayClusterChanged:
+		return retryRefused, s.sayAway(ctx, c, v, fmt.Sprintf("behind the name %s is another cluster now than the one this Workflow was placed on: nothing is known of it; "+
+			"bring the old cluster back, or delete this Workflow", c.Name))
+	case SayNameTaken:
+		return retryRefused, s.Placer.Refused(ctx, key, placement, fmt.Sprintf(
+			"another Workflow of this hub named %s is there (hub UID %s): delete it there, or create this one under another name", key, v.WEC.Annotations[stellarflow.AnnotationHubUID]), false)
+	case Create:
+		return s.create(ctx, c, key, v, placement)
+	case RecordUID, Mirror:
+		return s.mirror(ctx, c, key, v, placement)
+	case ReleaseHarvest:
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.ReleaseHarvest(ctx, c.Clients.Metadata, v.WEC))
+	case RestoreHarvest:
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.RestoreHarvest(ctx, c.Clients.Metadata, v.WEC))
+	case DeleteWECCopy:
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
+	case FinishCleanup, Vanished:
+		return s.gone(ctx, c, key, v, placement, step)
+	case Orphaned:
+		return s.orphan(ctx, c, key, v)
+	case Nothing:
+	}
+	return 0, nil
+}
+
+// sayAway writes the sync annotation, unless it says so already.
+func (s *Syncer) sayAway(ctx context.Context, c *cluster.Connection, v View, message string) error {
+	if v.Hub.Annotations[stellarflow.AnnotationSync] == message {
+		return nil
+	}
+	if err := s.Away.Wait(ctx); err != nil {
+		return fmt.Errorf("say that %q is away: %w", c.Name, err)
+	}
+	key := types.NamespacedName{Namespace: v.Hub.Namespace, Name: v.Hub.Name}
+	operations := append(hubcopy.Unchanged(v.Hub), hubcopy.Add(message, "metadata", "annotations", stellarflow.AnnotationSync))
+	_, err := s.Hub.Patch(ctx, key, operations...)
+	return err
+}
+
+func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement) (time.Duration, error) {
+	target := downsync.Target{Name: c.Name, ID: v.ClusterID, Clients: c.Clients, Namespaces: c.Namespaces()}
+	result, err := s.Creator.Create(ctx, target, key, placement)
+	var refusal *downsync.Refusal
+	if errors.As(err, &refusal) {
+		return retryRefused, s.Placer.Refused(ctx, key, placement, refusal.Message, s.Creator.Attempts.Certain(placement))
+	}
+	if err != nil || result.WECCopy == nil {
+		return 0, err
+	}
+	c.Recent.Put(result.WECCopy, s.Now())
+	s.memory.Store(placement.UID, memory{createdAt: s.Now()})
+	s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeNormal, eventCreated, "Create", "created on cluster %s", string(c.Name))
+	for _, skipped := range result.Skipped {
+		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventSkipped, "Create", "%s", skipped.Error())
+	}
+	return uidGrace, nil
+}
+
+// mirror reads the WEC copy once and makes the hub copy show it.
+func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement) (time.Duration, error) {
+	wecCopy, err := upsync.Read(ctx, c.Clients.Objects, key)
+	if err != nil {
+		return 0, fmt.Errorf("on %q: %w", c.Name, err)
+	}
+	if !belongs(&wecCopy.Metadata, placement) {
+		return time.Second, nil // replaced since the cache saw it: the watch will tell
+	}
+	written, err := s.Mirrorer.Mirror(ctx, upsync.Pass{Key: key, HubCopy: v.Hub, Placement: placement, WECCopy: wecCopy})
+	switch {
+	case errors.Is(err, upsync.ErrNotMirrorable), errors.Is(err, upsync.ErrRestored):
+		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventStuck, "Mirror", "%s", err.Error())
+		return retryRefused, s.sayAway(ctx, c, v, fmt.Sprintf("what cluster %s says is not shown: %s", c.Name, err))
+	case err != nil:
+		return 0, err
+	}
+	shown := v.Hub
+	if written != nil {
+		shown = written
+	}
+	settled := View{Hub: shown, WEC: &metav1.PartialObjectMetadata{ObjectMeta: wecCopy.Metadata}}
+	s.memory.Store(placement.UID, memory{createdAt: v.CreatedAt, settled: settled.Version()})
+	if v.WEC.DeletionTimestamp != nil && wecCopy.Spec.Shutdown == "" && !stellarflow.Completed(&wecCopy.Metadata) {
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC))
+	}
+	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
+}
+
+// onWEC remembers what a write on a WEC returned.
+func (s *Syncer) onWEC(c *cluster.Connection, key types.NamespacedName, before *metav1.PartialObjectMetadata) func(*metav1.PartialObjectMetadata, error) error {
+	return func(written *metav1.PartialObjectMetadata, err error) error {
+		switch {
+		case err != nil:
+			return fmt.Errorf("workflow %s on %q: %w", key, c.Name, err)
+		case written != nil && (written.DeletionTimestamp == nil || len(written.Finalizers) > 0) && written.UID == before.UID:
+			c.Recent.Put(written, s.Now())
+		}
+		return nil
+	}
+}

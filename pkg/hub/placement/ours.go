@@ -1,0 +1,56 @@
+package placement
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// suspended reports whether the user created the Workflow suspended.
+func suspended(workflow *unstructured.Unstructured) bool {
+	value, found, err := unstructured.NestedBool(workflow.Object, "spec", "suspend")
+	return err == nil && found && value
+}
+
+// started reports whether the Workflow's own status shows that it began to run on the hub: a Pod node that was not skipped
+// and began after the Workflow was created (DESIGN.md §2). Nodes of a memoized resubmit are older.
+func started(workflow *unstructured.Unstructured) bool {
+	nodes, _, err := unstructured.NestedMap(workflow.Object, "status", "nodes")
+	if err != nil {
+		return true // not a status we understand: leave it alone
+	}
+	created := workflow.GetCreationTimestamp().Time
+	for _, value := range nodes {
+		node, ok := value.(map[string]any)
+		if !ok || node["type"] != "Pod" || node["phase"] == "Skipped" {
+			continue
+		}
+		text, _ := node["startedAt"].(string)
+		if at, err := time.Parse(time.RFC3339, text); err == nil && at.After(created) {
+			return true
+		}
+	}
+	return false
+}
+
+// foreignKeys returns the labels, annotations and finalizer of ours that a Workflow without a record of its own carries: it
+// was resubmitted, exported and imported, or restored.
+func foreignKeys(workflow metav1.Object) (labels, annotations map[string]*string, finalizer bool) {
+	labels, annotations = map[string]*string{}, map[string]*string{}
+	for key := range workflow.GetLabels() {
+		if strings.HasPrefix(key, stellarflow.Prefix) {
+			labels[key] = nil
+		}
+	}
+	for key := range workflow.GetAnnotations() {
+		if strings.HasPrefix(key, stellarflow.Prefix) {
+			annotations[key] = nil
+		}
+	}
+	return labels, annotations, slices.Contains(workflow.GetFinalizers(), stellarflow.FinalizerCleanup)
+}

@@ -1,0 +1,242 @@
+package placement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/lru"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/bindingpolicy"
+	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/inventory"
+)
+
+// Events on hub copies.
+const (
+	eventPlaced   = "Placed"
+	eventWaiting  = "WaitingForCluster"
+	eventRestored = "PlacementRestored"
+	eventRefused  = "ClusterRefused"
+)
+
+const (
+	// unsettled is how long to wait for the first probes after a start.
+	unsettled = 500 * time.Millisecond
+	// lookAgain is how often a waiting Workflow is looked at without a reason; changes bring it at once.
+	lookAgain = time.Minute
+)
+
+// Fleet is what placement asks of the connections.
+type Fleet interface {
+	inventory.Connections
+	FindByHubUID(types.UID) (cluster.State, *metav1.PartialObjectMetadata)
+	Settled() bool
+}
+
+// Reconciler places Workflows.
+type Reconciler struct {
+	Hub *hubcopy.Store
+	// Cache reads policies, clusters, namespaces and Workflow metadata; Live reads pods.
+	Cache, Live client.Reader
+	Fleet       Fleet
+	Recorder    events.EventRecorder
+	Now         func() time.Time
+
+	assumed assumed
+	local   local
+}
+
+// local remembers which Workflows a full read showed not to be ours, by UID and generation.
+type local struct {
+	once  sync.Once
+	known *lru.Cache
+}
+
+const localKnown = 10_000
+
+func (l *local) cache() *lru.Cache {
+	l.once.Do(func() { l.known = lru.New(localKnown) })
+	return l.known
+}
+
+func (l *local) is(workflow metav1.Object) bool {
+	generation, found := l.cache().Get(workflow.GetUID())
+	return found && generation == workflow.GetGeneration()
+}
+
+func (l *local) add(workflow metav1.Object) { l.cache().Add(workflow.GetUID(), workflow.GetGeneration()) }
+
+// Reconcile places one Workflow if it is to be placed.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	workflow, err := r.Hub.Cached(ctx, request.NamespacedName)
+	if err != nil || workflow == nil {
+		return ctrl.Result{}, err
+	}
+	if _, placed := stellarflow.PlacementOf(workflow); placed {
+		r.assumed.drop(workflow.UID)
+		return ctrl.Result{}, nil
+	}
+	result, err := r.place(ctx, request.NamespacedName, workflow)
+	if errors.Is(err, hubcopy.ErrLostRace) {
+		return ctrl.Result{RequeueAfter: 10 * time.Millisecond}, nil
+	}
+	return result, err
+}
+
+func (r *Reconciler) place(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata) (ctrl.Result, error) {
+	labels, annotations, finalizer := foreignKeys(workflow)
+	copied := len(labels)+len(annotations) > 0 || finalizer
+	var request request
+	var err error
+	if !stellarflow.Completed(workflow) && workflow.DeletionTimestamp == nil && !r.local.is(workflow) {
+		if request, err = r.observe(ctx, workflow); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	if copied || request.selected {
+		if !r.Fleet.Settled() {
+			return ctrl.Result{RequeueAfter: unsettled}, nil
+		}
+		if restored, err := r.restore(ctx, key, workflow); restored || err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	if request.selected {
+		live, err := r.Hub.Live(ctx, key)
+		if err != nil || live == nil || live.GetUID() != workflow.UID {
+			return ctrl.Result{}, err
+		}
+		ours, err := r.ours(ctx, live)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		if ours {
+			return r.decide(ctx, live, request)
+		}
+		r.local.add(live)
+	}
+	if copied {
+		return ctrl.Result{}, r.removeCopied(ctx, key, workflow)
+	}
+	return ctrl.Result{}, nil
+}
+
+// request is what one decision is made from.
+type request struct {
+	selected  bool
+	policies  []v1alpha1.BindingPolicy
+	workflow  bindingpolicy.Workflow
+	inventory []bindingpolicy.Cluster
+}
+
+// observe reads policies and namespace; only a Workflow that a policy selects costs more than that.
+func (r *Reconciler) observe(ctx context.Context, workflow metav1.Object) (request, error) {
+	var policies v1alpha1.BindingPolicyList
+	if err := r.Cache.List(ctx, &policies); err != nil {
+		return request{}, fmt.Errorf("list the binding policies: %w", err)
+	}
+	q := request{policies: policies.Items, workflow: bindingpolicy.Workflow{Namespace: workflow.GetNamespace(), Name: workflow.GetName(), Labels: workflow.GetLabels()}}
+	if len(q.policies) == 0 {
+		return q, nil
+	}
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.Cache.Get(ctx, types.NamespacedName{Name: workflow.GetNamespace()}, namespace); err != nil {
+		return q, fmt.Errorf("read namespace %q: %w", workflow.GetNamespace(), err)
+	}
+	q.workflow.NamespaceLabels = namespace.Labels
+	for i := range q.policies {
+		if selected, _ := bindingpolicy.Selects(&q.policies[i], q.workflow); selected {
+			q.selected = true
+		}
+	}
+	if !q.selected {
+		return q, nil
+	}
+	var err error
+	q.inventory, err = inventory.List(ctx, r.Cache, r.Fleet)
+	return q, err
+}
+
+// ours reports whether a selected Workflow is suspended and has not started here.
+func (r *Reconciler) ours(ctx context.Context, live *unstructured.Unstructured) (bool, error) {
+	if live.GetDeletionTimestamp() != nil || !suspended(live) || started(live) {
+		return false, nil
+	}
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	err := r.Live.List(ctx, pods, client.InNamespace(live.GetNamespace()), client.MatchingLabels{stellarflow.ArgoLabelWorkflow: live.GetName()}, client.Limit(1))
+	if err != nil {
+		return false, fmt.Errorf("list the pods of workflow %s/%s: %w", live.GetNamespace(), live.GetName(), err)
+	}
+	return len(pods.Items) == 0, nil
+}
+
+// decide chooses a cluster and records it, or says why there is none.
+func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured, q request) (ctrl.Result, error) {
+	decision := r.assumed.decide(live.GetUID(), q.inventory, func(clusters []bindingpolicy.Cluster) bindingpolicy.Decision {
+		return bindingpolicy.Resolve(q.policies, q.workflow, clusters)
+	})
+	if decision.Cluster == "" {
+		if written, err := r.Hub.SayPending(ctx, live, decision.Message()); err != nil {
+			return ctrl.Result{}, err
+		} else if written != nil {
+			r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventWaiting, "Place", "%s", decision.Message())
+		}
+		return ctrl.Result{RequeueAfter: lookAgain}, nil
+	}
+	if err := r.record(ctx, live, decision, 1, nil); err != nil {
+		r.assumed.drop(live.GetUID())
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{}, nil
+}
+
+// record writes a placement, from a live object that nobody has changed since.
+func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured, decision bindingpolicy.Decision, attempt int, refused []stellarflow.ClusterName) error {
+	connection, found := r.Fleet.Get(decision.Cluster)
+	if !found || connection.State().ID() == "" {
+		return fmt.Errorf("place workflow %s/%s on %q: its connection ended", live.GetNamespace(), live.GetName(), decision.Cluster)
+	}
+	placement := stellarflow.Placement{
+		UID: live.GetUID(), Policy: decision.Policy, Cluster: decision.Cluster, ClusterID: connection.State().ID(),
+		Attempt: attempt, Time: r.Now().UTC().Truncate(time.Second), Refused: refused,
+	}
+	message := fmt.Sprintf("placed on cluster %s by policy %s", placement.Cluster, placement.Policy)
+	operations := append(hubcopy.Unchanged(live), keys(live, placement)...)
+	operations = append(operations, hubcopy.Pending(live, message)...)
+	written, err := r.Hub.Patch(ctx, keyOf(live), operations...)
+	if err != nil {
+		return err
+	}
+	r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventPlaced, "Place", "placed on cluster %s by policy %s, attempt %s", placement.Cluster, placement.Policy, strconv.Itoa(attempt))
+	return nil
+}
+
+// keys returns the operations that put a placement on an object: label, annotations and finalizer.
+func keys(object metav1.Object, placement stellarflow.Placement) []hubcopy.Operation {
+	cluster, record, observed := string(placement.Cluster), placement.String(), ""
+	operations := append(hubcopy.Maps(object), hubcopy.Set(object, "labels", map[string]*string{stellarflow.LabelCluster: &cluster})...)
+	operations = append(operations, hubcopy.Set(object, "annotations", map[string]*string{
+		stellarflow.AnnotationPlacement: &record, stellarflow.AnnotationObserved: &observed, stellarflow.AnnotationSync: nil,
+	})...)
+	return append(operations, hubcopy.AddFinalizer(object, stellarflow.FinalizerCleanup)...)
+}
+
+func keyOf(object metav1.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
+}

@@ -1,0 +1,250 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/flowcontrol"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/artifact"
+	"stellarflow.io/stellarflow/pkg/hub/cleanup"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/hub/downsync"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/inventory"
+	"stellarflow.io/stellarflow/pkg/hub/lifecycle"
+	"stellarflow.io/stellarflow/pkg/hub/placement"
+	"stellarflow.io/stellarflow/pkg/hub/policy"
+	"stellarflow.io/stellarflow/pkg/hub/upsync"
+	"stellarflow.io/stellarflow/pkg/wec"
+)
+
+// Options are what differs between installations.
+type Options struct {
+	// StoreSecret is the Secret in stellarflow-system with the shared artifact store; without it Workflows run with whatever
+	// artifact repository their clusters have.
+	StoreSecret string
+	// Kubeconfig says which credentials of WECs are dialled.
+	Kubeconfig wec.KubeconfigOptions
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// hubName stands for the hub where the artifact repository has a cluster's name.
+const hubName stellarflow.ClusterName = "hub"
+
+// Limits of the hub's own clients. The hub's priority and fairness is the limit that counts.
+const (
+	qps        = 300
+	burst      = 600
+	awayWrites = 20 // writes a second that say that a cluster is unreachable
+)
+
+// NewScheme returns the types that the manager reads and writes.
+func NewScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, clusterv1.Install} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("build the scheme: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// CacheOptions returns what the manager's cache holds: all metadata stripped, and Secrets of the system namespace only.
+func CacheOptions() crcache.Options {
+	return crcache.Options{
+		DefaultTransform: func(object any) (any, error) {
+			stripped, err := wec.StripMetadata(object)
+			if accessor, ok := stripped.(metav1.Object); ok {
+				accessor.SetManagedFields(nil)
+			}
+			return stripped, err
+		},
+		ByObject: map[client.Object]crcache.ByObject{
+			&corev1.Secret{}: {Namespaces: map[string]crcache.Config{stellarflow.SystemNamespace: {}}},
+		},
+	}
+}
+
+// Config returns the hub's REST config with our limits.
+func Config(config *rest.Config) *rest.Config {
+	limited := rest.CopyConfig(config)
+	limited.QPS, limited.Burst = qps, burst
+	return limited
+}
+
+// Setup registers every controller with the manager. It reads the hub's identity, so the API server must answer.
+func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
+	h := &hub{mgr: mgr, options: options, log: mgr.GetLogger()}
+	if err := h.clients(ctx); err != nil {
+		return err
+	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, stellarflow.NewWorkflowMetadata(), inventory.Index, inventory.IndexWorkflow); err != nil {
+		return fmt.Errorf("index the Workflows: %w", err)
+	}
+	store := hubcopy.NewStore(mgr.GetClient(), h.objects, h.metadata, options.Now)
+	connections, toCluster, toPlacement := h.connections(store)
+	placer := &placement.Reconciler{
+		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections,
+		Recorder: mgr.GetEventRecorder("stellarflow"), Now: options.Now,
+	}
+	connections.Handler = h.syncer(store, placer)
+	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Fleet: connections, Events: toCluster}
+	connections.Prime = clusters.Prime
+
+	for _, err := range []error{
+		placer.SetupWithManager(mgr, toPlacement),
+		clusters.SetupWithManager(mgr),
+		(&policy.BindingPolicies{Client: mgr.GetClient(), Fleet: connections}).SetupWithManager(mgr),
+		(&policy.CustomTransforms{Client: mgr.GetClient()}).SetupWithManager(mgr),
+		mgr.Add(connections),
+		h.dispatch(ctx, connections),
+	} {
+		if err != nil {
+			return fmt.Errorf("set up the hub: %w", err)
+		}
+	}
+	return nil
+}
+
+// connections returns the fleet and where its news go: to the cluster controller and to placement.
+func (h *hub) connections(*hubcopy.Store) (*cluster.Fleet, <-chan event.TypedGenericEvent[*clusterv1.ManagedCluster], <-chan event.TypedGenericEvent[*clusterv1.ManagedCluster]) {
+	const backlog = 1024
+	toCluster := make(chan event.TypedGenericEvent[*clusterv1.ManagedCluster], backlog)
+	toPlacement := make(chan event.TypedGenericEvent[*clusterv1.ManagedCluster], backlog)
+	return &cluster.Fleet{
+		HubID: h.id, Now: h.options.Now, Log: h.log.WithName("connections"), Kubeconfig: h.options.Kubeconfig,
+		Changed: func(state cluster.State) {
+			news := event.TypedGenericEvent[*clusterv1.ManagedCluster]{Object: &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: string(state.Name)}}}
+			toCluster <- news
+			toPlacement <- news
+		},
+	}, toCluster, toPlacement
+}
+
+func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer) *lifecycle.Syncer {
+	return &lifecycle.Syncer{
+		Hub: store, Cache: h.mgr.GetClient(), Placer: placer, Gone: cleanup.NewGone(h.options.Now),
+		Creator: &downsync.Creator{
+			Hub: store, HubID: h.id, HubCore: h.core, Transforms: h.transforms, Store: h.store,
+			Attempts: downsync.NewAttempts(h.options.Now()), Now: h.options.Now,
+		},
+		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules},
+		Recorder: h.mgr.GetEventRecorder("stellarflow"), Log: h.log.WithName("sync"), Now: h.options.Now,
+		Away: flowcontrol.NewTokenBucketRateLimiter(awayWrites, awayWrites),
+	}
+}
+
+// dispatch sends every change of a hub copy to the queue of the WEC that it is placed on.
+func (h *hub) dispatch(ctx context.Context, connections *cluster.Fleet) error {
+	informer, err := h.mgr.GetCache().GetInformer(ctx, stellarflow.NewWorkflowMetadata(), crcache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch the Workflows: %w", err)
+	}
+	send := func(object any) {
+		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			object = unknown.Obj
+		}
+		if workflow, ok := object.(metav1.Object); ok {
+			if name := workflow.GetLabels()[stellarflow.LabelCluster]; name != "" {
+				connections.Enqueue(stellarflow.ClusterName(name), types.NamespacedName{Namespace: workflow.GetNamespace(), Name: workflow.GetName()})
+			}
+		}
+	}
+	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: send, UpdateFunc: func(old, next any) { send(old); send(next) }, DeleteFunc: send,
+	})
+	return err
+}
+
+// hub holds what the parts are made from.
+type hub struct {
+	mgr      ctrl.Manager
+	options  Options
+	log      logr.Logger
+	id       types.UID
+	objects  dynamic.Interface
+	metadata metadata.Interface
+	core     kubernetes.Interface
+}
+
+func (h *hub) clients(ctx context.Context) error {
+	config := h.mgr.GetConfig()
+	var err error
+	if h.core, err = kubernetes.NewForConfig(config); err != nil {
+		return fmt.Errorf("make a client for the hub: %w", err)
+	}
+	if h.objects, err = dynamic.NewForConfig(config); err != nil {
+		return fmt.Errorf("make a client for the hub: %w", err)
+	}
+	if h.metadata, err = metadata.NewForConfig(config); err != nil {
+		return fmt.Errorf("make a client for the hub: %w", err)
+	}
+	system, err := h.core.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("read the hub's identity, the UID of namespace kube-system: %w", err)
+	}
+	h.id = system.UID
+	return nil
+}
+
+func (h *hub) transforms(ctx context.Context) ([]v1alpha1.CustomTransform, error) {
+	var list v1alpha1.CustomTransformList
+	if err := h.mgr.GetClient().List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("list the custom transforms: %w", err)
+	}
+	return list.Items, nil
+}
+
+// store returns the shared artifact store, nil if none is configured.
+func (h *hub) store(ctx context.Context) (*artifact.Store, error) {
+	var secret corev1.Secret
+	key := types.NamespacedName{Namespace: stellarflow.SystemNamespace, Name: h.options.StoreSecret}
+	if err := h.mgr.GetClient().Get(ctx, key, &secret); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil //nolint:nilnil // no store is an answer
+		}
+		return nil, fmt.Errorf("read secret %s: %w", key, err)
+	}
+	store, err := artifact.ParseStore(secret.Data)
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", key, err)
+	}
+	return &store, nil
+}
+
+func (h *hub) rules(ctx context.Context) (upsync.Rules, error) {
+	store, err := h.store(ctx)
+	if err != nil || store == nil {
+		return upsync.Rules{}, err
+	}
+	repository, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&struct {
+		Default    bool `json:"default"`
+		Repository any  `json:"artifactRepository"`
+	}{true, artifact.Repository(*store, hubName)})
+	if err != nil {
+		return upsync.Rules{}, fmt.Errorf("render the artifact repository: %w", err)
+	}
+	return upsync.Rules{Repository: repository, Bucket: store.Bucket, Endpoint: store.Endpoint}, nil
+}
