@@ -60,8 +60,8 @@ test: ## Run verify, unit, integration and e2e (root for the last)
 
 .PHONY: fuzz
 fuzz: ## Fuzz the path dialect and the transforms, FUZZTIME each
-	@go test ./transforms -run '^$$' -fuzz '^FuzzParsePath$$' -fuzztime $(FUZZTIME)
-	@go test ./transforms -run '^$$' -fuzz '^FuzzApply$$' -fuzztime $(FUZZTIME)
+	@go test ./transforms -run '^$$' -fuzz '^FuzzParsePath$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	@go test ./transforms -run '^$$' -fuzz '^FuzzApply$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 
 .PHONY: bench
 bench: ## Measure speed against a baseline of the same run

@@ -42,9 +42,9 @@ func ParsePath(text string) (Path, error) {
 	}
 	var path Path
 	for rest != "" {
-		at := utf8.RuneCountInString(text) - utf8.RuneCountInString(rest) + 1
 		name, after, err := segment(rest)
 		if err != nil {
+			at := utf8.RuneCountInString(text) - utf8.RuneCountInString(rest) + 1
 			return nil, fmt.Errorf("at character %d: %w", at, err)
 		}
 		path = append(path, name)
@@ -145,8 +145,9 @@ func escape(text string) (char rune, rest string, err error) {
 
 // unicodeEscape reads XXXX or {X...}; two escapes that are a surrogate pair are one character.
 func unicodeEscape(text string) (char rune, rest string, err error) {
-	if digits, after, found := strings.Cut(text, "}"); found && strings.HasPrefix(digits, "{") {
-		return hex(digits[1:]+after, len(digits)-1)
+	if inBraces, found := strings.CutPrefix(text, "{"); found {
+		char, rest, err := hex(inBraces, max(strings.IndexByte(inBraces, '}'), 0))
+		return char, strings.TrimPrefix(rest, "}"), err
 	}
 	char, rest, err = hex(text, 4)
 	if err == nil || !utf16.IsSurrogate(char) {
