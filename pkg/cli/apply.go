@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// pollEvery is how often a wait looks again.
+const pollEvery = 500 * time.Millisecond
+
+// apply applies objects server-side in their order.
+func apply(ctx context.Context, cluster client.Client, objects []*unstructured.Unstructured) error {
+	for _, object := range objects {
+		// The client fills in what the server answers; the caller keeps what it rendered.
+		config := client.ApplyConfigurationFromUnstructured(object.DeepCopy())
+		if err := cluster.Apply(ctx, config, client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
+			return fmt.Errorf("apply %s: %w", describe(object), err)
+		}
+	}
+	return nil
+}
+
+// describe names an object: Kind namespace/name.
+func describe(object client.Object) string {
+	name := object.GetName()
+	if object.GetNamespace() != "" {
+		name = object.GetNamespace() + "/" + name
+	}
+	return object.GetObjectKind().GroupVersionKind().Kind + " " + name
+}
+
+// poll calls done until it reports true, fails or the time is over; said is what it saw last.
+func poll(ctx context.Context, limit time.Duration, done func(ctx context.Context) (finished bool, said string, err error)) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	said := ""
+	for {
+		finished, now, err := done(ctx)
+		if now != "" {
+			said = now
+		}
+		if finished || (err != nil && ctx.Err() == nil) {
+			return said, err
+		}
+		select {
+		case <-ctx.Done():
+			return said, ctx.Err()
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// waitEstablished waits until the API server serves the CRDs.
+func waitEstablished(ctx context.Context, cluster client.Client, names []string) error {
+	for _, name := range names {
+		said, err := poll(ctx, 30*time.Second, func(ctx context.Context) (bool, string, error) {
+			var crd apiextensionsv1.CustomResourceDefinition
+			if err := cluster.Get(ctx, client.ObjectKey{Name: name}, &crd); err != nil {
+				return false, err.Error(), client.IgnoreNotFound(err)
+			}
+			said := "no condition yet"
+			for _, condition := range crd.Status.Conditions {
+				if condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue {
+					return true, "", nil
+				}
+				if condition.Status == apiextensionsv1.ConditionFalse {
+					said = fmt.Sprintf("%s is False: %s", condition.Type, condition.Message)
+				}
+			}
+			return false, said, nil
+		})
+		if err != nil {
+			return fmt.Errorf("wait until CRD %s is served: %w (%s): run `kubectl describe crd %s`", name, err, said, name)
+		}
+	}
+	return nil
+}
+
+// deleteAll deletes objects in their order; what is not there is fine. It reports what it deleted.
+func deleteAll(ctx context.Context, cluster client.Client, objects []*unstructured.Unstructured, report func(string)) error {
+	for _, object := range objects {
+		err := cluster.Delete(ctx, object.DeepCopy(), client.PropagationPolicy("Background"))
+		switch {
+		case err == nil:
+			report(describe(object))
+		case !apierrors.IsNotFound(err) && !isNoMatch(err):
+			return fmt.Errorf("delete %s: %w", describe(object), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// controllerName is the name of Argo's controller binary, container and, in its manifests, Deployment.
+const controllerName = "workflow-controller"
+
+// argoController is an Argo Workflows controller that runs on a cluster.
+type argoController struct {
+	// User is who it is to the API server.
+	User string
+	// Version is its image's tag, without a digest; empty if the image has no tag.
+	Version string
+}
+
+// findControllers finds the Argo controllers of a cluster by their Deployments: those of Argo's manifests, of its Helm
+// chart, and any other that runs the binary.
+func findControllers(ctx context.Context, cluster client.Client) ([]argoController, error) {
+	var deployments appsv1.DeploymentList
+	if err := cluster.List(ctx, &deployments); err != nil {
+		return nil, fmt.Errorf("look for Argo's controller: list deployments: %w", err)
+	}
+	var found []argoController
+	for i := range deployments.Items {
+		deployment := &deployments.Items[i]
+		image, runs := controllerImage(deployment)
+		if !runs {
+			continue
+		}
+		account := deployment.Spec.Template.Spec.ServiceAccountName
+		if account == "" {
+			account = "default"
+		}
+		found = append(found, argoController{
+			User: "system:serviceaccount:" + deployment.Namespace + ":" + account, Version: imageTag(image),
+		})
+	}
+	slices.SortFunc(found, func(a, b argoController) int { return strings.Compare(a.User, b.User) })
+	return slices.CompactFunc(found, func(a, b argoController) bool { return a.User == b.User }), nil
+}
+
+// controllerImage reports whether a Deployment runs Argo's controller, and the image of that container.
+func controllerImage(deployment *appsv1.Deployment) (string, bool) {
+	containers := deployment.Spec.Template.Spec.Containers
+	for _, container := range containers {
+		words := slices.Concat(container.Command, container.Args, []string{imageName(container.Image)})
+		if slices.ContainsFunc(words, func(word string) bool { return baseName(word) == controllerName }) {
+			return container.Image, true
+		}
+	}
+	labels := deployment.Labels
+	if len(containers) > 0 && (labels["app"] == controllerName || labels["app.kubernetes.io/component"] == controllerName) {
+		return containers[0].Image, true
+	}
+	return "", false
+}
+
+// imageTag is the tag of an image reference.
+func imageTag(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	name := baseName(image)
+	_, tag, _ := strings.Cut(name, ":")
+	return tag
+}
+
+// imageName is the last part of an image's name, without tag and digest.
+func imageName(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	name, _, _ := strings.Cut(baseName(image), ":")
+	return name
+}
+
+func baseName(path string) string { return path[strings.LastIndex(path, "/")+1:] }
+
+// servesWorkflows reports whether a cluster has Argo's Workflow CRD.
+func servesWorkflows(cluster discovery.DiscoveryInterface) (bool, error) {
+	resources, err := cluster.ServerResourcesForGroupVersion("argoproj.io/v1alpha1")
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for Argo's Workflow CRD: %w", err)
+	}
+	for i := range resources.APIResources {
+		if resources.APIResources[i].Name == "workflows" {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// isNoMatch reports whether an error says that a cluster does not serve a kind.
+func isNoMatch(err error) bool {
+	var discovery *discovery.ErrGroupDiscoveryFailed
+	return meta.IsNoMatchError(err) || errors.As(err, &discovery)
+}

@@ -1,0 +1,287 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/artifact"
+)
+
+const (
+	// storeSecret is the Secret that the hub manager reads the store from.
+	storeSecret = "artifact-store"
+	// hubDeployment is the Deployment of the hub manager.
+	hubDeployment = "stellarflow-hub"
+	// inventoryCRD may belong to Open Cluster Management.
+	inventoryCRD = "managedclusters.cluster.open-cluster-management.io"
+	// probeTimeout bounds the check of the store.
+	probeTimeout = 30 * time.Second
+)
+
+type installOptions struct {
+	hub            *hubFlags
+	storeFile      string
+	skipStoreCheck bool
+	createBucket   bool
+	image          string
+	controllers    []string
+	restart        bool
+	dryRun         bool
+	wait           bool
+	timeout        time.Duration
+}
+
+func installCommand(env Env) *cobra.Command {
+	var o installOptions
+	cmd := &cobra.Command{
+		Use:   "install --artifact-store FILE",
+		Short: "Install the hub on a cluster, or bring an installation up to date",
+		Long: `Install the hub on a cluster, or bring an installation up to date.
+
+The file of --artifact-store has lines of NAME=value with the names MINIO_ENDPOINT (host:port, an address that every cluster
+reaches), MINIO_BUCKET, MINIO_ACCESS_KEY, MINIO_SECRET_KEY and, if needed, MINIO_REGION and MINIO_INSECURE (true for http).
+
+The guard needs the user name of the Argo controller that runs on the hub: it is found by its Deployment, or given with
+--argo-controller (several times for several; "none" for a hub without one).`,
+		Example: "  stellarflow install --artifact-store .fleet/minio.env\n  stellarflow install --artifact-store s3.env --argo-controller none --dry-run",
+		Args:    none,
+	}
+	o.hub = addHubFlags(cmd, "")
+	flags := cmd.Flags()
+	flags.StringVar(&o.storeFile, "artifact-store", "", "`file` with the settings of the shared S3 store (required)")
+	flags.BoolVar(&o.skipStoreCheck, "skip-store-check", false, "do not check from this machine that the store can be used")
+	flags.BoolVar(&o.createBucket, "create-bucket", true, "create the bucket if it does not exist")
+	flags.StringVar(&o.image, "image", "", "`image` of the hub manager (default: stellarflow/hub:latest)")
+	flags.StringArrayVar(&o.controllers, "argo-controller", nil, "`user` of an Argo controller on the hub, or none (default: found by its Deployment)")
+	flags.BoolVar(&o.restart, "restart", false, "start the manager anew even if nothing changed (the image behind a tag did)")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "print what would be applied, without credentials, and change nothing")
+	flags.BoolVar(&o.wait, "wait", true, "wait until the manager is available")
+	flags.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long to wait for the manager")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return install(cmd.Context(), env, o) }
+	return cmd
+}
+
+func install(ctx context.Context, env Env, o installOptions) error {
+	store, err := readStore(o.storeFile, env.AllowLoopback)
+	if err != nil {
+		return err
+	}
+	rendering := renderOptions{Image: o.image}
+	if o.restart {
+		rendering.Restart = env.Now().UTC().Format(time.RFC3339)
+	}
+	if rendering.Controllers, err = givenControllers(o.controllers); err != nil {
+		return err
+	}
+	if o.dryRun && len(o.controllers) > 0 { // nothing is asked of any cluster
+		return printInstall(env, rendering)
+	}
+	config, err := o.hub.config()
+	if err != nil {
+		return err
+	}
+	hub, err := newClient(config)
+	if err != nil {
+		return err
+	}
+	if len(o.controllers) == 0 {
+		if rendering.Controllers, err = discoverControllers(ctx, env, hub); err != nil {
+			return err
+		}
+	}
+	if o.dryRun {
+		return printInstall(env, rendering)
+	}
+	objects, err := renderHub(rendering)
+	if err != nil {
+		return err
+	}
+	asked, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return fmt.Errorf("reach %s: %w", config.Host, err)
+	}
+	if served, err := servesWorkflows(asked); err != nil {
+		return err
+	} else if !served {
+		return errors.New("the hub does not serve workflows.argoproj.io/v1alpha1: install Argo Workflows (at least its CRDs) there first")
+	}
+	if err := checkStore(ctx, env, o, store); err != nil {
+		return err
+	}
+	if err := applyInstall(ctx, env, hub, objects, store); err != nil {
+		return err
+	}
+	if !o.wait {
+		return nil
+	}
+	return waitAvailable(ctx, env, hub, o.timeout)
+}
+
+// readStore reads and checks the file of --artifact-store.
+func readStore(file string, allowLoopback bool) (artifact.Store, error) {
+	if file == "" {
+		return artifact.Store{}, usagef("--artifact-store is missing: name a file with the settings of the shared S3 store (see --help)")
+	}
+	raw, err := os.ReadFile(file) //nolint:gosec // the person names the file
+	if err != nil {
+		return artifact.Store{}, usagef("--artifact-store %q cannot be read (%w): name an existing file", file, errors.Unwrap(err))
+	}
+	store, err := artifact.ParseEnv(raw)
+	if err != nil {
+		return artifact.Store{}, usagef("--artifact-store %q: %w", file, err)
+	}
+	address, err := netip.ParseAddr(store.Host())
+	local := store.Host() == "localhost" || (err == nil && (address.IsLoopback() || address.IsUnspecified()))
+	if local && !allowLoopback {
+		return artifact.Store{}, usagef("--artifact-store %q: MINIO_ENDPOINT %q is an address of this machine only: give one that the pods of every cluster reach", file, store.Endpoint)
+	}
+	return store, nil
+}
+
+// givenControllers are the users of --argo-controller.
+func givenControllers(given []string) ([]string, error) {
+	if slices.Contains(given, noController) {
+		if len(given) > 1 {
+			return nil, usagef("--argo-controller %q stands alone: leave out the others", noController)
+		}
+		return nil, nil
+	}
+	for _, user := range given {
+		if !validUser.MatchString(user) {
+			return nil, usagef("--argo-controller %q is no user name: give it as system:serviceaccount:NAMESPACE:NAME", user)
+		}
+	}
+	return given, nil
+}
+
+// discoverControllers are the users of the Argo controllers that run on the hub.
+func discoverControllers(ctx context.Context, env Env, hub client.Client) ([]string, error) {
+	found, err := findControllers(ctx, hub)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, errors.New("no Argo controller was found on the hub, and without its user name the guard cannot hold it off placed Workflows: " +
+			"give the user with --argo-controller system:serviceaccount:NAMESPACE:NAME, or --argo-controller none if no controller acts on the hub's Workflows")
+	}
+	users := make([]string, 0, len(found))
+	for _, controller := range found {
+		users = append(users, controller.User)
+		env.sayf("Argo controller on the hub: %s %s", controller.User, controller.Version)
+	}
+	return users, nil
+}
+
+func printInstall(env Env, rendering renderOptions) error {
+	objects, err := renderHub(rendering)
+	if err != nil {
+		return err
+	}
+	secret := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": storeSecretMeta(), "type": "Opaque",
+	}}
+	raw, err := marshalAll(append(objects, secret))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.Out, "%s# The data of this Secret is what the file of --artifact-store holds; it is not shown.\n", raw)
+	return err
+}
+
+func storeSecretMeta() map[string]any {
+	return map[string]any{"name": storeSecret, "namespace": stellarflow.SystemNamespace, "labels": map[string]any{labelPartOf: partOf}}
+}
+
+func checkStore(ctx context.Context, env Env, o installOptions, store artifact.Store) error {
+	if o.skipStoreCheck {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if err := artifact.Probe(ctx, store, o.createBucket); err != nil {
+		return fmt.Errorf("%w (--skip-store-check leaves this check out)", err)
+	}
+	env.sayf("artifact store %s answers and can be written to", store)
+	return nil
+}
+
+// applyInstall applies the CRDs, waits until they are served, and applies the rest.
+func applyInstall(ctx context.Context, env Env, hub client.Client, objects []*unstructured.Unstructured, store artifact.Store) error {
+	var crds, rest []*unstructured.Unstructured
+	var names []string
+	for _, object := range objects {
+		if object.GetKind() != "CustomResourceDefinition" {
+			rest = append(rest, object)
+			continue
+		}
+		names = append(names, object.GetName())
+		foreign, err := foreignCRD(ctx, hub, object.GetName())
+		switch {
+		case err != nil:
+			return err
+		case foreign && object.GetName() == inventoryCRD:
+			env.sayf("CRD %s is there already and is not ours: it stays as it is", inventoryCRD)
+			continue
+		case foreign:
+			env.sayf("warning: CRD %s was installed by somebody else and is brought to our version: no other controller of it may run here", object.GetName())
+		}
+		crds = append(crds, object)
+	}
+	if err := apply(ctx, hub, crds); err != nil {
+		return err
+	}
+	if err := waitEstablished(ctx, hub, names); err != nil {
+		return err
+	}
+	data := map[string]any{}
+	for key, value := range store.Data() {
+		data[key] = string(value)
+	}
+	secret := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": storeSecretMeta(), "type": "Opaque", "stringData": data,
+	}}
+	last := len(rest)
+	for i, object := range rest {
+		if object.GetKind() == "Deployment" {
+			last = i
+			break
+		}
+	}
+	rest = slices.Insert(rest, last, secret)
+	if err := apply(ctx, hub, rest); err != nil {
+		return err
+	}
+	env.sayf("applied %d objects with field manager %s", len(crds)+len(rest), fieldManager)
+	return nil
+}
+
+// foreignCRD reports whether a CRD exists that was not applied by us.
+func foreignCRD(ctx context.Context, hub client.Client, name string) (bool, error) {
+	var crd apiextensionsv1.CustomResourceDefinition
+	err := hub.Get(ctx, client.ObjectKey{Name: name}, &crd)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for CRD %s: %w", name, err)
+	}
+	ours := slices.ContainsFunc(crd.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager == fieldManager || strings.HasPrefix(entry.Manager, fieldManager+"-")
+	})
+	return !ours && !isOurs(&crd), nil
+}
