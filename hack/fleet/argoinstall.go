@@ -99,11 +99,11 @@ func (f *local) awaitArgo(ctx context.Context, c plan.Cluster) error {
 	if err != nil {
 		return err
 	}
-	first := argoReady(ctx, cs)
-	if first == nil {
+	since := f.recordOf(c.Name).Since
+	if argoReady(ctx, cs, since) == nil {
 		return nil
 	}
-	if err := poll(ctx, argoLimit, func() (bool, error) { return false, argoReady(ctx, cs) }); err != nil {
+	if err := poll(ctx, argoLimit, func() (bool, error) { return false, argoReady(ctx, cs, since) }); err != nil {
 		if errors.Is(err, context.Canceled) {
 			return err
 		}

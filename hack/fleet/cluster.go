@@ -31,17 +31,16 @@ const (
 
 // ensureCluster starts a cluster unless it is well, and waits until it is.
 func (f *local) ensureCluster(ctx context.Context, c plan.Cluster) error {
-	if f.recordOf(c.Name).Alive() && f.clusterReady(ctx, c, time.Time{}) == nil {
+	if rec := f.recordOf(c.Name); rec.Alive() && clusterReady(ctx, c, rec.Since) == nil {
 		return nil
 	}
 	if err := f.stopCluster(c); err != nil {
 		return err
 	}
-	started := time.Now().Truncate(time.Second)
 	if err := f.startCluster(ctx, c); err != nil {
 		return fmt.Errorf("start cluster %s: %w", c.Name, err)
 	}
-	if err := f.awaitCluster(ctx, c, started); err != nil {
+	if err := f.awaitCluster(ctx, c); err != nil {
 		return err
 	}
 	f.say.line("%s is ready at %s", c.Name, c.Server())
@@ -102,6 +101,7 @@ func (f *local) startCluster(ctx context.Context, c plan.Cluster) error {
 		return err
 	}
 	bin := f.binaries()
+	pods := render.PodNetwork(c)
 	spec := node.Spec{
 		Cluster:    c.Name,
 		Hostname:   c.NodeName(),
@@ -111,6 +111,7 @@ func (f *local) startCluster(ctx context.Context, c plan.Cluster) error {
 		Env:        []string{"PATH=" + bin.Path, "HOME=/root", "LANG=C", process.Marker + "=" + f.ID},
 		LogDir:     c.LogDir,
 		StatusFile: c.StatusFile(),
+		Publish:    []node.Publish{{From: pods.From, To: pods.To, Waits: []string{pods.Wait}}},
 		Components: render.Components(c, bin),
 	}
 	if err := node.WriteJSON(c.SpecFile(), spec, 0o644); err != nil {
@@ -192,7 +193,7 @@ func writeFile(path, content string, mode os.FileMode) error {
 
 // awaitCluster waits until a started cluster is ready; a component that keeps
 // ending ends the wait.
-func (f *local) awaitCluster(ctx context.Context, c plan.Cluster, started time.Time) error {
+func (f *local) awaitCluster(ctx context.Context, c plan.Cluster) error {
 	rec := f.recordOf(c.Name)
 	err := poll(ctx, clusterLimit, func() (bool, error) {
 		if !rec.Alive() {
@@ -201,7 +202,7 @@ func (f *local) awaitCluster(ctx context.Context, c plan.Cluster, started time.T
 		if failing := failingComponent(c, maxExits); failing != "" {
 			return true, errors.New(failing)
 		}
-		return false, f.clusterReady(ctx, c, started)
+		return false, clusterReady(ctx, c, rec.Since)
 	})
 	if err == nil {
 		return nil

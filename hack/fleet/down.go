@@ -180,7 +180,8 @@ func (f *local) serviceRows(ctx context.Context) []string {
 // clusterRow is a cluster's line, and whether it is not well.
 func (f *local) clusterRow(ctx context.Context, c plan.Cluster) ([]string, bool) {
 	row := []string{c.Name, "-", "-", "-", "-", "connected", c.Server(), f.relative(c.Kubeconfig)}
-	if !f.recordOf(c.Name).Alive() {
+	rec := f.recordOf(c.Name)
+	if !rec.Alive() {
 		row[1] = "stopped"
 		return row, true
 	}
@@ -196,10 +197,10 @@ func (f *local) clusterRow(ctx context.Context, c plan.Cluster) ([]string, bool)
 		return row, true
 	}
 	row[1] = "ok"
-	nodeErr := nodeReady(ctx, cs, c, timeZero)
+	nodeErr := nodeReady(ctx, cs, c, rec.Since)
 	row[2] = okOr(nodeErr, "not ready")
 	row[3] = podCount(ctx, cs)
-	argoErr := argoReady(ctx, cs)
+	argoErr := argoReady(ctx, cs, rec.Since)
 	row[4] = okOr(argoErr, "not ready")
 	if argoErr == nil {
 		row[4] = argoVersion(ctx, cs)

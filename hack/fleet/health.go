@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,7 +29,7 @@ func client(c plan.Cluster) (*kubernetes.Clientset, error) {
 
 // clusterReady says what a cluster still lacks: an API server that is ready, a
 // node that is, and said so after a time.
-func (f *local) clusterReady(ctx context.Context, c plan.Cluster, after time.Time) error {
+func clusterReady(ctx context.Context, c plan.Cluster, after time.Time) error {
 	cs, err := client(c)
 	if err != nil {
 		return err
@@ -66,8 +67,9 @@ func nodeReady(ctx context.Context, cs *kubernetes.Clientset, c plan.Cluster, af
 	return errors.New("node: the kubelet has not reported yet")
 }
 
-// argoReady says what Argo lacks on a cluster.
-func argoReady(ctx context.Context, cs *kubernetes.Clientset) error {
+// argoReady says what Argo lacks on a cluster that was started at a time: what
+// the API server remembers of pods from before does not count.
+func argoReady(ctx context.Context, cs *kubernetes.Clientset, after time.Time) error {
 	for _, name := range []string{"workflow-controller", "argo-server"} {
 		d, err := cs.AppsV1().Deployments(argo.Namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
@@ -77,6 +79,27 @@ func argoReady(ctx context.Context, cs *kubernetes.Clientset) error {
 		if s.ObservedGeneration < d.Generation || s.UpdatedReplicas < 1 || s.AvailableReplicas < 1 || s.Replicas != s.UpdatedReplicas {
 			return fmt.Errorf("deployment %s/%s: %d of 1 available", argo.Namespace, name, s.AvailableReplicas)
 		}
+		pods, err := cs.CoreV1().Pods(argo.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + name})
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return runsSince(p, after) }) {
+			return fmt.Errorf("deployment %s/%s: no pod is ready", argo.Namespace, name)
+		}
 	}
 	return nil
+}
+
+// runsSince tells whether a pod is ready and all its containers were started
+// after a time.
+func runsSince(p corev1.Pod, after time.Time) bool {
+	if p.DeletionTimestamp != nil || len(p.Status.ContainerStatuses) == 0 {
+		return false
+	}
+	for _, s := range p.Status.ContainerStatuses {
+		if r := s.State.Running; !s.Ready || r == nil || r.StartedAt.Time.Before(after) {
+			return false
+		}
+	}
+	return true
 }

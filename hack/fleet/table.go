@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,8 +13,6 @@ import (
 
 	"stellarflow.io/stellarflow/hack/fleet/argo"
 )
-
-var timeZero time.Time
 
 // table aligns rows of cells.
 func table(rows [][]string) string {

@@ -118,6 +118,7 @@ func (f *local) installCommands(ctx context.Context) error {
 	if err != nil || len(sources) == 0 {
 		return err
 	}
+	f.say.line("building the command stellarflow")
 	built, err := components.BuildMain(ctx, "./cmd/stellarflow")
 	if err != nil {
 		return fmt.Errorf("the fleet is up, but the command stellarflow cannot be built: %w", err)

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -44,6 +42,9 @@ func Run(specFile string) error {
 	}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD)
+	for _, p := range spec.Publish {
+		go publish(p)
+	}
 	for i := range spec.Components {
 		go s.launch(i)
 	}
@@ -81,7 +82,27 @@ func setUp(spec Spec) error {
 	if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
+	for _, p := range spec.Publish {
+		if err := os.MkdirAll(filepath.Dir(p.To), 0o755); err != nil {
+			return err
+		}
+	}
 	return setSysctls()
+}
+
+// publish copies a file once what it waits for answers.
+func publish(p Publish) {
+	awaitAll(p.Waits)
+	data, err := os.ReadFile(p.From)
+	if err == nil {
+		tmp := filepath.Join(filepath.Dir(p.To), ".new")
+		if err = os.WriteFile(tmp, data, 0o644); err == nil {
+			err = os.Rename(tmp, p.To)
+		}
+	}
+	if err != nil {
+		log.Printf("publish %s: %v", p.To, err)
+	}
 }
 
 // supervisor keeps the components running.
@@ -97,11 +118,7 @@ type supervisor struct {
 // launch waits for what the component waits for, then starts it.
 func (s *supervisor) launch(i int) {
 	c := s.spec.Components[i]
-	for _, addr := range c.Waits {
-		for !answers(addr) {
-			time.Sleep(waitPoll)
-		}
-	}
+	awaitAll(c.Waits)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
@@ -253,21 +270,6 @@ func processes() []int {
 		}
 	}
 	return pids
-}
-
-// answers tells whether an address ("host:port" or "unix:/path") takes
-// connections.
-func answers(addr string) bool {
-	network := "tcp"
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		network, addr = "unix", path
-	}
-	conn, err := net.DialTimeout(network, addr, time.Second)
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
 }
 
 func describe(ws unix.WaitStatus) string {

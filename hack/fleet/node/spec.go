@@ -28,8 +28,18 @@ type Spec struct {
 	LogDir string `json:"logDir"`
 	// StatusFile is written at each change.
 	StatusFile string `json:"statusFile"`
+	// Publish are files that appear only once something answers.
+	Publish []Publish `json:"publish,omitempty"`
 	// Components are started in this order.
 	Components []render.Component `json:"components"`
+}
+
+// Publish is a file that is copied to where the cluster's processes look for
+// it as soon as every address of Waits answers.
+type Publish struct {
+	From  string   `json:"from"`
+	To    string   `json:"to"`
+	Waits []string `json:"waits"`
 }
 
 // Status is what the first process says of its components.

@@ -27,6 +27,8 @@ type Record struct {
 	Start uint64 `json:"start"`
 	// Boot is the boot the ticks count from.
 	Boot string `json:"boot"`
+	// Since is the time of its start on the clock, to the second.
+	Since time.Time `json:"since"`
 }
 
 // Options say how to start a process.
@@ -60,6 +62,7 @@ func Start(o Options) (Record, error) {
 	if o.Isolate {
 		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 	}
+	since := time.Now().Truncate(time.Second)
 	if err := startIn(o.Netns, cmd); err != nil {
 		return Record{}, fmt.Errorf("start %s: %w", o.Name, err)
 	}
@@ -69,7 +72,7 @@ func Start(o Options) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("start %s: it ended at once, see %s", o.Name, o.Log)
 	}
-	return Record{Name: o.Name, PID: pid, Start: start, Boot: bootID()}, nil
+	return Record{Name: o.Name, PID: pid, Start: start, Boot: bootID(), Since: since}, nil
 }
 
 func openLog(path string) (*os.File, error) {

@@ -16,11 +16,11 @@ var MirroredRegistries = []string{"docker.io", "gcr.io", "ghcr.io", "quay.io", "
 // the kubeconfigs, which hold keys.
 func Files(c plan.Cluster, peers []plan.Cluster, bin Binaries) map[string]string {
 	files := map[string]string{
-		kubeletConfig:           KubeletConfig(c),
-		containerdConfig:        ContainerdConfig(c, bin),
-		corefile:                Corefile(c, peers),
-		resolvConf:              fmt.Sprintf("nameserver %s\n", c.IP),
-		"cni/10-fleet.conflist": CNI(c),
+		kubeletConfig:    KubeletConfig(c),
+		containerdConfig: ContainerdConfig(c, bin),
+		corefile:         Corefile(c, peers),
+		resolvConf:       fmt.Sprintf("nameserver %s\n", c.IP),
+		cniConfig:        CNI(c),
 	}
 	for _, name := range MirroredRegistries {
 		files["certs.d/"+name+"/hosts.toml"] = HostsTOML(c)
@@ -71,7 +71,7 @@ disabled_plugins = [
     conf_dir = %[5]q
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = %[6]q
-`, criSock, PauseImage, bin.path("runc"), bin.CNIDir, conf(c, "cni"), conf(c, "certs.d"))
+`, criSock, PauseImage, bin.path("runc"), bin.CNIDir, cniDir, conf(c, "certs.d"))
 }
 
 // CNI gives every pod a cable of its own to the node (plugin ptp), so that all
@@ -86,7 +86,7 @@ func CNI(c plan.Cluster) string {
       "ipMasq": true,
       "ipam": {
         "type": "host-local",
-        "dataDir": "/run/cni",
+        "dataDir": "/run/cni/ipam",
         "ranges": [[{"subnet": %q}]],
         "routes": [{"dst": "0.0.0.0/0"}]
       }
@@ -140,6 +140,7 @@ registryPullQPS: 0
 eventRecordQPS: 0
 shutdownGracePeriod: 0s
 healthzBindAddress: 127.0.0.1
+nodeStatusUpdateFrequency: 2s
 nodeStatusReportFrequency: 1m
 `, cert(c, pki.CAFile), cert(c, pki.Kubelet+".crt"), cert(c, pki.Kubelet+".key"),
 		c.IP, conf(c, resolvConf), criSock, c.Cgroup)

@@ -38,8 +38,10 @@ const PauseImage = "registry.k8s.io/pause:3.10"
 const (
 	etcdURL  = "http://127.0.0.1:2379"
 	etcdAddr = "127.0.0.1:2379"
-	apiAddr  = "127.0.0.1:6443"
+	apiReady = "https://127.0.0.1:6443/readyz"
 	criSock  = "/run/containerd/containerd.sock"
+	// cniDir is where containerd looks for the pods' network.
+	cniDir = "/run/cni/net.d"
 )
 
 // Files in a cluster's ConfDir.
@@ -48,7 +50,18 @@ const (
 	containerdConfig = "containerd.toml"
 	corefile         = "Corefile"
 	resolvConf       = "resolv.conf"
+	cniConfig        = "cni.conflist"
 )
+
+// Network is the file that lets pods start: From is to become To once the
+// address Wait answers. That is the Service of the API server, so that pods
+// start only when kube-proxy has done its work; else they would crash.
+type Network struct{ From, To, Wait string }
+
+// PodNetwork is a cluster's.
+func PodNetwork(c plan.Cluster) Network {
+	return Network{From: conf(c, cniConfig), To: cniDir + "/10-fleet.conflist", Wait: c.APIServiceIP().String() + ":443"}
+}
 
 // Components are the processes of a cluster, in the order of their start.
 func Components(c plan.Cluster, bin Binaries) []Component {
@@ -129,7 +142,7 @@ func apiServer(c plan.Cluster, bin Binaries) Component {
 func controllerManager(c plan.Cluster, bin Binaries) Component {
 	return Component{
 		Name:  "kube-controller-manager",
-		Waits: []string{apiAddr},
+		Waits: []string{apiReady},
 		Args: []string{
 			bin.path("kube-controller-manager"),
 			"--kubeconfig=" + conf(c, pki.Controllers+".kubeconfig"),
@@ -153,7 +166,7 @@ func controllerManager(c plan.Cluster, bin Binaries) Component {
 func scheduler(c plan.Cluster, bin Binaries) Component {
 	return Component{
 		Name:  "kube-scheduler",
-		Waits: []string{apiAddr},
+		Waits: []string{apiReady},
 		Args: []string{
 			bin.path("kube-scheduler"),
 			"--kubeconfig=" + conf(c, pki.Scheduler+".kubeconfig"),
@@ -167,7 +180,7 @@ func scheduler(c plan.Cluster, bin Binaries) Component {
 func kubelet(c plan.Cluster, bin Binaries) Component {
 	return Component{
 		Name:  "kubelet",
-		Waits: []string{apiAddr, "unix:" + criSock},
+		Waits: []string{apiReady, "unix:" + criSock},
 		Args: []string{
 			bin.path("kubelet"),
 			"--config=" + conf(c, kubeletConfig),
@@ -184,7 +197,7 @@ func kubelet(c plan.Cluster, bin Binaries) Component {
 func proxy(c plan.Cluster, bin Binaries) Component {
 	return Component{
 		Name:  "kube-proxy",
-		Waits: []string{apiAddr},
+		Waits: []string{apiReady},
 		Args: []string{
 			bin.path("kube-proxy"),
 			"--kubeconfig=" + conf(c, pki.Proxy+".kubeconfig"),
@@ -202,7 +215,7 @@ func proxy(c plan.Cluster, bin Binaries) Component {
 func coreDNS(c plan.Cluster, bin Binaries) Component {
 	return Component{
 		Name:  "coredns",
-		Waits: []string{apiAddr},
+		Waits: []string{apiReady},
 		Args:  []string{bin.path("coredns"), "-conf", conf(c, corefile), "-quiet"},
 	}
 }
