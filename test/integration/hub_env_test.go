@@ -1,0 +1,495 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub"
+	"stellarflow.io/stellarflow/pkg/wec"
+)
+
+// clusters is a hub and two WECs, shared by the tests of this package that run a hub manager; they run one after the other.
+type clusters struct {
+	hub  *server
+	wecs map[string]*server
+}
+
+// server is one kube-apiserver with etcd.
+type server struct {
+	env     *envtest.Environment
+	config  *rest.Config // an administrator's
+	client  client.Client
+	dynamic dynamic.Interface
+	core    kubernetes.Interface
+}
+
+var shared struct {
+	once sync.Once
+	*clusters
+	err error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.clusters != nil {
+		for _, s := range append([]*server{shared.hub}, shared.wecs["cluster1"], shared.wecs["cluster2"]) {
+			if s != nil {
+				_ = s.env.Stop()
+			}
+		}
+	}
+	os.Exit(code)
+}
+
+// sharedClusters starts the three API servers once, with Argo's CRDs, our config and the guard.
+func sharedClusters(t *testing.T) *clusters {
+	t.Helper()
+	shared.once.Do(func() {
+		c := &clusters{wecs: map[string]*server{}}
+		shared.clusters = c
+		if c.hub, shared.err = newServer(t); shared.err != nil {
+			return
+		}
+		for _, dir := range []string{"inventory", "crd", "rbac", "webhook"} {
+			if shared.err = c.hub.apply(dir); shared.err != nil {
+				return
+			}
+		}
+		if shared.err = c.hub.served(t); shared.err != nil {
+			return
+		}
+		for _, name := range []string{"cluster1", "cluster2"} {
+			if c.wecs[name], shared.err = newServer(t); shared.err != nil {
+				return
+			}
+			if shared.err = c.wecs[name].apply("wec"); shared.err != nil {
+				return
+			}
+		}
+	})
+	if shared.err != nil {
+		t.Fatalf("start the clusters: %v", shared.err)
+	}
+	return shared.clusters
+}
+
+func newServer(t *testing.T) (*server, error) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Fatal("KUBEBUILDER_ASSETS is not set to a directory with etcd and kube-apiserver: run `make integration`")
+	}
+	s := &server{env: &envtest.Environment{CRDDirectoryPaths: []string{argoCRDs(t)}, ErrorIfCRDPathMissing: true}}
+	var err error
+	if s.config, err = s.env.Start(); err != nil {
+		return nil, fmt.Errorf("start an API server: %w", err)
+	}
+	s.config.QPS, s.config.Burst = 1000, 1000
+	scheme, err := hub.NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	if s.client, err = client.New(s.config, client.Options{Scheme: scheme}); err != nil {
+		return nil, err
+	}
+	if s.dynamic, err = dynamic.NewForConfig(s.config); err != nil {
+		return nil, err
+	}
+	s.core, err = kubernetes.NewForConfig(s.config)
+	return s, err
+}
+
+// served waits until our kinds are served.
+func (s *server) served(t *testing.T) error {
+	for _, list := range []client.ObjectList{&v1alpha1.BindingPolicyList{}, &v1alpha1.CustomTransformList{}, &clusterv1.ManagedClusterList{}} {
+		eventually(t, fmt.Sprintf("%T to be served", list), func(ctx context.Context) (bool, string) {
+			fresh, err := client.New(s.config, client.Options{Scheme: s.client.Scheme()})
+			if err != nil {
+				return false, err.Error()
+			}
+			err = fresh.List(ctx, list)
+			s.client = fresh
+			return err == nil, fmt.Sprint(err)
+		})
+	}
+	return nil
+}
+
+// apply renders a folder of config/ and applies it.
+func (s *server) apply(dir string) error {
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join("..", "..", "config", dir))
+	if err != nil {
+		return err
+	}
+	groups, err := restmapper.GetAPIGroupResources(memory.NewMemCacheClient(discovery.NewDiscoveryClientForConfigOrDie(s.config)))
+	if err != nil {
+		return err
+	}
+	mapper := restmapper.NewDiscoveryRESTMapper(groups)
+	for _, resource := range rendered.Resources() {
+		content, err := resource.Map()
+		if err != nil {
+			return err
+		}
+		object := &unstructured.Unstructured{Object: content}
+		mapping, err := mapper.RESTMapping(object.GroupVersionKind().GroupKind(), object.GroupVersionKind().Version)
+		if err != nil {
+			return err
+		}
+		var target dynamic.ResourceInterface = s.dynamic.Resource(mapping.Resource)
+		if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+			target = s.dynamic.Resource(mapping.Resource).Namespace(object.GetNamespace())
+		}
+		if _, err := target.Apply(context.Background(), object.GetName(), object, metav1.ApplyOptions{FieldManager: "test", Force: true}); err != nil {
+			return fmt.Errorf("apply %s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+	}
+	return nil
+}
+
+// workflows is the resource in a namespace.
+func (s *server) workflows(namespace string) dynamic.ResourceInterface {
+	return s.dynamic.Resource(stellarflow.Workflows).Namespace(namespace)
+}
+
+// token returns a token of a ServiceAccount, as TokenRequest gives it.
+func (s *server) token(t *testing.T, namespace, account string) string {
+	t.Helper()
+	hour := int64(3600)
+	answer, err := s.core.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &hour}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("token for %s/%s: %v", namespace, account, err)
+	}
+	return answer.Status.Token
+}
+
+// manager is a hub manager that runs in this process as the ServiceAccount of config/rbac.
+type manager struct {
+	stop func()
+}
+
+type managerOptions struct {
+	timing hub.Timing
+	// hubTransport and wecTransport see every request; nil for none.
+	hubTransport, wecTransport func(http.RoundTripper) http.RoundTripper
+	store                      string
+}
+
+func quickTiming() hub.Timing {
+	return hub.Timing{Gone: 300 * time.Millisecond, Settle: 500 * time.Millisecond, Silence: time.Second}
+}
+
+// startManager runs a hub manager until the test ends or stop is called.
+func startManager(t *testing.T, c *clusters, o managerOptions) *manager {
+	t.Helper()
+	if o.timing == (hub.Timing{}) {
+		o.timing = quickTiming()
+	}
+	restConfig := rest.CopyConfig(hub.Config(c.hub.config))
+	restConfig.Impersonate = rest.ImpersonationConfig{
+		UserName: hubManager, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + stellarflow.SystemNamespace, "system:authenticated"},
+	}
+	if o.hubTransport != nil {
+		restConfig.Wrap(o.hubTransport)
+	}
+	scheme, err := hub.NewScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	skip := true
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme: scheme, Cache: hub.CacheOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: &skip}, Logger: zap.New(zap.UseDevMode(true), zap.WriteTo(&testWriter{t: t})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	store := o.store
+	if store == "" {
+		store = "artifact-store"
+	}
+	err = hub.Setup(ctx, mgr, hub.Options{
+		StoreSecret: store, Now: time.Now, Timing: o.timing, Kubeconfig: wec.KubeconfigOptions{AllowLoopback: true}, WECTransport: o.wecTransport,
+	})
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := mgr.Start(ctx); err != nil && ctx.Err() == nil {
+			t.Errorf("the manager ended: %v", err)
+		}
+	}()
+	m := &manager{stop: sync.OnceFunc(func() { cancel(); <-done })}
+	t.Cleanup(m.stop)
+	return m
+}
+
+// testWriter sends the manager's log to the test's, as long as the test runs.
+type testWriter struct {
+	mu sync.Mutex
+	t  *testing.T
+}
+
+func (w *testWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.t.Context().Err() == nil {
+		w.t.Log(strings.TrimSpace(string(p)))
+	}
+	return len(p), nil
+}
+
+// join makes a WEC known to the hub, as `stellarflow join` does.
+func (c *clusters) join(t *testing.T, name string, namespaces ...string) {
+	t.Helper()
+	s := c.wecs[name]
+	kubeconfig, err := wec.MinimalKubeconfig(s.config.Host, s.config.CAData, s.token(t, stellarflow.SystemNamespace, "stellarflow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.create(t, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: stellarflow.SystemNamespace, Name: stellarflow.CredentialName(stellarflow.ClusterName(name)),
+			Labels: map[string]string{stellarflow.LabelManagedCluster: name},
+		},
+		Data: map[string][]byte{stellarflow.SecretKeyKubeconfig: kubeconfig},
+	})
+	c.create(t, &clusterv1.ManagedCluster{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Labels: map[string]string{"name": name, "location-group": "edge"},
+			Annotations: map[string]string{stellarflow.AnnotationNamespaces: strings.Join(append(namespaces, "-"), ",")},
+		},
+		Spec: clusterv1.ManagedClusterSpec{HubAcceptsClient: true},
+	})
+}
+
+// create makes an object on the hub and removes it when the test ends.
+func (c *clusters) create(t *testing.T, object client.Object) {
+	t.Helper()
+	if err := c.hub.client.Create(t.Context(), object); err != nil {
+		t.Fatalf("create %T %s: %v", object, object.GetName(), err)
+	}
+	t.Cleanup(func() {
+		if err := c.hub.client.Delete(context.Background(), object); err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("delete %T %s: %v", object, object.GetName(), err)
+		}
+	})
+}
+
+// policy sends Workflows with a label kubestellar.io/cluster=name to the clusters that have the labels, as DESIGN.md §2.
+func policy(name string, clusterLabels map[string]string) *v1alpha1.BindingPolicy {
+	return &v1alpha1.BindingPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "workflows-" + name},
+		Spec: v1alpha1.BindingPolicySpec{
+			WantSingletonReportedState: true,
+			ClusterSelectors:           []metav1.LabelSelector{{MatchLabels: clusterLabels}},
+			Downsync: []v1alpha1.DownsyncPolicyClause{{DownsyncObjectTest: v1alpha1.DownsyncObjectTest{
+				ObjectSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"kubestellar.io/cluster": name}}},
+			}}},
+		},
+	}
+}
+
+// namespace makes a namespace on the hub. API servers without a namespace controller never finish deleting one, so each test
+// has its own and leaves it.
+func (c *clusters) namespace(t *testing.T) string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "t-"}}
+	if err := c.hub.client.Create(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+	return namespace.Name
+}
+
+// submit creates a suspended Workflow with the label, and deletes it on both sides when the test ends.
+func (c *clusters) submit(t *testing.T, namespace, name, cluster string, change ...func(*unstructured.Unstructured)) *unstructured.Unstructured {
+	t.Helper()
+	workflow := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow",
+		"metadata": map[string]any{"name": name, "namespace": namespace, "labels": map[string]any{"kubestellar.io/cluster": cluster}},
+		"spec": map[string]any{
+			"suspend": true, "entrypoint": "main", "ttlStrategy": map[string]any{"secondsAfterCompletion": int64(60)},
+			"templates": []any{map[string]any{"name": "main", "container": map[string]any{"image": "busybox"}}},
+		},
+	}}
+	for _, f := range change {
+		f(workflow)
+	}
+	created, err := c.hub.workflows(namespace).Create(t.Context(), workflow, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("create workflow: %v", err)
+	}
+	t.Cleanup(func() { c.wipe(created.GetNamespace(), created.GetName()) })
+	return created
+}
+
+// wipe removes a Workflow from every cluster, finalizers and all, without a manager's help.
+func (c *clusters) wipe(namespace, name string) {
+	ctx := context.Background()
+	asManager := rest.CopyConfig(c.hub.config)
+	asManager.Impersonate = rest.ImpersonationConfig{UserName: hubManager, Groups: []string{"system:masters"}}
+	hubClient, err := dynamic.NewForConfig(asManager)
+	if err != nil {
+		return
+	}
+	clients := []dynamic.Interface{hubClient}
+	for _, s := range c.wecs {
+		clients = append(clients, s.dynamic)
+	}
+	for _, d := range clients {
+		workflows := d.Resource(stellarflow.Workflows).Namespace(namespace)
+		_ = workflows.Delete(ctx, name, metav1.DeleteOptions{})
+		_, _ = workflows.Patch(ctx, name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+	}
+}
+
+// get reads a Workflow; nil if there is none.
+func (s *server) get(ctx context.Context, namespace, name string) *unstructured.Unstructured {
+	workflow, err := s.workflows(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil
+	}
+	return workflow
+}
+
+// waitFor polls a Workflow until it is as wanted.
+func (s *server) waitFor(t *testing.T, namespace, name, what string, ok func(*unstructured.Unstructured) bool) *unstructured.Unstructured {
+	t.Helper()
+	var last *unstructured.Unstructured
+	eventually(t, what, func(ctx context.Context) (bool, string) {
+		last = s.get(ctx, namespace, name)
+		return ok(last), describe(last)
+	})
+	return last
+}
+
+func describe(workflow *unstructured.Unstructured) string {
+	if workflow == nil {
+		return "there is no Workflow"
+	}
+	short := workflow.DeepCopy()
+	short.SetManagedFields(nil)
+	unstructured.RemoveNestedField(short.Object, "spec", "templates")
+	raw, err := json.Marshal(short.Object)
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw)
+}
+
+func exists(w *unstructured.Unstructured) bool { return w != nil }
+func gone(w *unstructured.Unstructured) bool   { return w == nil }
+
+func phase(w *unstructured.Unstructured) string {
+	if w == nil {
+		return ""
+	}
+	value, _, _ := unstructured.NestedString(w.Object, "status", "phase")
+	return value
+}
+
+func message(w *unstructured.Unstructured) string {
+	if w == nil {
+		return ""
+	}
+	value, _, _ := unstructured.NestedString(w.Object, "status", "message")
+	return value
+}
+
+func inPhase(wanted string) func(*unstructured.Unstructured) bool {
+	return func(w *unstructured.Unstructured) bool { return phase(w) == wanted }
+}
+
+func waiting(part string) func(*unstructured.Unstructured) bool {
+	return func(w *unstructured.Unstructured) bool {
+		return phase(w) == "Pending" && strings.Contains(message(w), part)
+	}
+}
+
+func placedOn(cluster string) func(*unstructured.Unstructured) bool {
+	return func(w *unstructured.Unstructured) bool {
+		if w == nil {
+			return false
+		}
+		record, ok := stellarflow.PlacementOf(w)
+		return ok && string(record.Cluster) == cluster
+	}
+}
+
+func hasFinalizer(w *unstructured.Unstructured, finalizer string) bool {
+	return w != nil && slices.Contains(w.GetFinalizers(), finalizer)
+}
+
+// argo writes what Argo's controller on a WEC writes: status, phase and completed label in one update of the whole object.
+func (s *server) argo(t *testing.T, namespace, name, phase string, more ...string) *unstructured.Unstructured {
+	t.Helper()
+	nodes := map[string]any{name: map[string]any{
+		"id": name, "name": name, "displayName": name, "type": "Pod", "phase": phase, "templateName": "main", "startedAt": "2026-01-01T00:00:00Z", "hostNodeName": "node-1",
+	}}
+	for _, id := range more {
+		nodes[id] = map[string]any{"id": id, "name": id, "type": "Pod", "phase": phase, "startedAt": "2026-01-01T00:00:00Z"}
+	}
+	status := map[string]any{"phase": phase, "startedAt": "2026-01-01T00:00:00Z", "progress": "0/1", "nodes": nodes}
+	completed := "false"
+	if slices.Contains([]string{"Succeeded", "Failed", "Error"}, phase) {
+		completed, status["finishedAt"], status["progress"] = "true", "2026-01-01T00:01:00Z", "1/1"
+	}
+	for {
+		current := s.get(t.Context(), namespace, name)
+		if current == nil {
+			t.Fatalf("workflow %s/%s is not on the WEC", namespace, name)
+		}
+		labels := current.GetLabels()
+		labels[stellarflow.ArgoLabelPhase], labels[stellarflow.ArgoLabelCompleted] = phase, completed
+		current.SetLabels(labels)
+		annotations := current.GetAnnotations()
+		annotations[stellarflow.ArgoAnnotationPodNameFormat] = "v2"
+		current.SetAnnotations(annotations)
+		current.Object["status"] = status
+		updated, err := s.workflows(namespace).Update(t.Context(), current, metav1.UpdateOptions{})
+		if apierrors.IsConflict(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("update workflow on the WEC: %v", err)
+		}
+		return updated
+	}
+}
