@@ -1,8 +1,7 @@
 // Package config holds the manifests of Stellarflow as kustomize bases, embedded so that the CLI installs the same bytes that
 // `kubectl apply -k config` does.
 //
-// What is in it: crd (our kinds, generated), inventory (ManagedCluster, generated from Open Cluster Management's types; left
-// alone where OCM is installed), rbac and hub (the manager), webhook (the guard: admission policies evaluated by the API
+// What is in it: crd (our kinds, and ManagedCluster, which is left alone where Open Cluster Management is installed), rbac and hub (the manager), webhook (the guard: admission policies evaluated by the API
 // server itself) and wec (what a join creates on a workflow execution cluster). The package does nothing itself.
 package config
 
@@ -10,5 +9,5 @@ import "embed"
 
 // FS holds every base; its root is this directory.
 //
-//go:embed kustomization.yaml crd inventory rbac hub webhook wec
+//go:embed kustomization.yaml crd rbac hub webhook wec
 var FS embed.FS

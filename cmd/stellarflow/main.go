@@ -9,10 +9,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"stellarflow.io/stellarflow/pkg/cli"
 )
 
 func main() {
+	log.SetLogger(logr.Discard()) // the client's own remarks are for developers
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Main(ctx, cli.Env{Out: os.Stdout, Err: os.Stderr, Now: time.Now, Name: os.Args[0]}, os.Args[1:])
 	stop()

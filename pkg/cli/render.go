@@ -135,11 +135,15 @@ func render(base string, patches []patch) ([]*unstructured.Unstructured, error) 
 	}
 	objects := make([]*unstructured.Unstructured, 0, rendered.Size())
 	for _, resource := range rendered.Resources() {
-		content, err := resource.Map()
+		raw, err := resource.MarshalJSON() // through JSON: numbers then have the types that Kubernetes expects
 		if err != nil {
 			return nil, fmt.Errorf("render %s: %w", resource.CurId(), err)
 		}
-		objects = append(objects, &unstructured.Unstructured{Object: content})
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(raw); err != nil {
+			return nil, fmt.Errorf("render %s: %w", resource.CurId(), err)
+		}
+		objects = append(objects, object)
 	}
 	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.GetName(), b.GetName()))

@@ -47,7 +47,10 @@ func uninstall(ctx context.Context, env Env, hub client.Client, force, crds bool
 	if err != nil {
 		return err
 	}
-	if running := unfinished(placed, ""); len(running) > 0 {
+	running := slices.DeleteFunc(unfinished(placed, ""), func(workflow placedWorkflow) bool {
+		return !slices.Contains(workflow.Finalizers, stellarflow.FinalizerCleanup) // released by an earlier uninstall
+	})
+	if len(running) > 0 {
 		if !force {
 			return fmt.Errorf("%d placed Workflows are unfinished:%s\nwait for them or delete them, or use --force: they may then still run on their clusters", len(running), listed(running))
 		}
