@@ -29,17 +29,25 @@ func openBackend() (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	wecs, err := plan.ParseWECs(os.Getenv("CLUSTERS"))
+	// The record is where the name says, whatever the number of clusters is.
+	p, err := plan.New(checkout, os.Getenv("FLEET_NAME"), 1)
 	if err != nil {
 		return nil, err
 	}
-	p, err := plan.New(checkout, os.Getenv("FLEET_NAME"), wecs)
+	rec, err := readRecord(p)
 	if err != nil {
+		return nil, err
+	}
+	wecs, err := plan.ParseWECs(os.Getenv("CLUSTERS"), rec.WECs)
+	if err != nil {
+		return nil, err
+	}
+	if p, err = plan.New(checkout, p.Name, wecs); err != nil {
 		return nil, err
 	}
 	switch flavour := os.Getenv("FLEET"); flavour {
 	case "", "local":
-		return newLocal(p)
+		return newLocal(p, rec), nil
 	default:
 		return nil, fmt.Errorf("FLEET=%q: not known; leave it empty for clusters of local processes, or use kind", flavour)
 	}

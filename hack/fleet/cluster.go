@@ -178,7 +178,18 @@ func (f *local) writeCluster(c plan.Cluster) error {
 			}
 		}
 	}
-	return os.MkdirAll(c.LogDir, 0o755)
+	return freshLogs(c.LogDir)
+}
+
+// freshLogs starts new logs and keeps the last ones beside them.
+func freshLogs(dir string) error {
+	if err := removeAll(dir + ".old"); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, dir+".old"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.MkdirAll(dir, 0o755)
 }
 
 func writeFile(path, content string, mode os.FileMode) error {

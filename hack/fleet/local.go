@@ -46,29 +46,24 @@ type local struct {
 	say   *progress
 }
 
-func newLocal(p plan.Fleet) (*local, error) {
-	f := &local{Fleet: p, say: newProgress(os.Stdout)}
-	if err := f.readRecord(); err != nil {
-		return nil, err
-	}
-	if f.rec.WECs > f.WECs {
-		f.WECs = f.rec.WECs // a fleet keeps the clusters it has
-	}
-	return f, nil
+func newLocal(p plan.Fleet, rec record) *local {
+	return &local{Fleet: p, rec: rec, say: newProgress(os.Stdout)}
 }
 
-func (f *local) readRecord() error {
-	data, err := os.ReadFile(f.RecordFile())
+// readRecord reads what a fleet chose; nothing if it is not up.
+func readRecord(p plan.Fleet) (record, error) {
+	var rec record
+	data, err := os.ReadFile(p.RecordFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return rec, nil
 	}
 	if err != nil {
-		return err
+		return rec, err
 	}
-	if err := json.Unmarshal(data, &f.rec); err != nil {
-		return fmt.Errorf("%s: %w; fleet down removes it", f.RecordFile(), err)
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return rec, fmt.Errorf("%s is damaged: %w; remove the file, then run fleet down", p.RecordFile(), err)
 	}
-	return nil
+	return rec, nil
 }
 
 // requireRoot tells what to do without root.
@@ -89,7 +84,7 @@ func (f *local) locked(ctx context.Context, verb string, do func(context.Context
 		return err
 	}
 	defer lock.Unlock()
-	if err := f.readRecord(); err != nil {
+	if f.rec, err = readRecord(f.Fleet); err != nil {
 		return err
 	}
 	return do(ctx)

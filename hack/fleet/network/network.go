@@ -99,13 +99,14 @@ func hexAddr(s string) (netip.Addr, error) {
 
 // EnsureBridge makes the fleet's bridge with the host's address on it.
 func (t Tools) EnsureBridge(ctx context.Context, bridge string, subnet netip.Prefix) error {
-	addr := netip.PrefixFrom(plan.Gateway(subnet), subnet.Bits()).String()
+	gateway := plan.Gateway(subnet)
 	if !linkExists(bridge) {
-		if err := t.ip(ctx, "link", "add", bridge, "type", "bridge", "forward_delay", "0"); err != nil {
+		// A hardware address of its own: else it changes with the cables.
+		if err := t.ip(ctx, "link", "add", bridge, "address", hardwareAddr(gateway), "type", "bridge", "forward_delay", "0"); err != nil {
 			return err
 		}
 	}
-	if err := t.ip(ctx, "addr", "replace", addr, "dev", bridge); err != nil {
+	if err := t.ip(ctx, "addr", "replace", netip.PrefixFrom(gateway, subnet.Bits()).String(), "dev", bridge); err != nil {
 		return err
 	}
 	return t.ip(ctx, "link", "set", bridge, "up")
@@ -124,7 +125,7 @@ func (t Tools) Renew(ctx context.Context, h plan.Host, bridge string, routes ...
 		{"link", "add", h.VethHost, "type", "veth", "peer", "name", h.VethPeer},
 		{"link", "set", h.VethHost, "master", bridge, "up"},
 		// The same hardware address each time: neighbours remember it.
-		{"link", "set", h.VethPeer, "address", hardwareAddr(h), "netns", ns},
+		{"link", "set", h.VethPeer, "address", hardwareAddr(h.IP), "netns", ns},
 		{"-n", ns, "link", "set", h.VethPeer, "name", "eth0"},
 		{"-n", ns, "addr", "add", netip.PrefixFrom(h.IP, h.Subnet.Bits()).String(), "dev", "eth0"},
 		{"-n", ns, "link", "set", "lo", "up"},
@@ -141,8 +142,9 @@ func (t Tools) Renew(ctx context.Context, h plan.Host, bridge string, routes ...
 	return nil
 }
 
-func hardwareAddr(h plan.Host) string {
-	a := h.IP.As4()
+// hardwareAddr derives from the address, so that it never changes.
+func hardwareAddr(ip netip.Addr) string {
+	a := ip.As4()
 	return net.HardwareAddr{0x02, 0x5f, a[0], a[1], a[2], a[3]}.String()
 }
 

@@ -45,7 +45,38 @@ func view(spec Spec) error {
 	if err := os.MkdirAll("/run/lock", 0o755); err != nil {
 		return err
 	}
-	return kept.restore()
+	if err := kept.restore(); err != nil {
+		return err
+	}
+	return coverSysctls()
+}
+
+// covered are settings of the whole machine that a kubelet changes unless they
+// have these values. It is shown files that have, and the machine stays as it
+// is.
+var covered = map[string]string{
+	"vm/overcommit_memory":      "1",
+	"vm/panic_on_oom":           "0",
+	"kernel/panic":              "10",
+	"kernel/panic_on_oops":      "1",
+	"kernel/keys/root_maxkeys":  "1000000",
+	"kernel/keys/root_maxbytes": "25000000",
+}
+
+func coverSysctls() error {
+	for name, value := range covered {
+		file := filepath.Join("/run/sysctl", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, []byte(value+"\n"), 0o644); err != nil {
+			return err
+		}
+		if err := unix.Mount(file, filepath.Join("/proc/sys", name), "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("cover %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 type keptDirs map[string]int

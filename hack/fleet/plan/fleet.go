@@ -59,16 +59,21 @@ func New(checkout, name string, wecs int) (Fleet, error) {
 	}, nil
 }
 
-// ParseWECs reads the variable CLUSTERS; empty means two.
-func ParseWECs(value string) (int, error) {
+// ParseWECs reads the variable CLUSTERS. Empty means as many as the fleet was
+// brought up with (recorded), two for a new fleet. A fleet keeps the clusters
+// it has, so a smaller number changes nothing.
+func ParseWECs(value string, recorded int) (int, error) {
 	if value == "" {
+		if recorded > 0 {
+			return recorded, nil
+		}
 		return 2, nil
 	}
 	n, err := strconv.Atoi(value)
 	if err != nil {
 		return 0, fmt.Errorf("CLUSTERS=%q: not a number; give the number of WECs, such as 2", value)
 	}
-	return n, nil
+	return max(n, recorded), nil
 }
 
 // String is the fleet's name for people.
