@@ -21,9 +21,10 @@ type goTool struct {
 
 const kubernetesModule = "k8s.io/kubernetes"
 
-// goTools are built in this order: the first of a module pays for what the rest shares with it.
+// goTools are built in this order: the first of a module pays for what the rest shares with it, and etcd for the
+// standard library.
 var goTools = []goTool{
-	{Etcd, "etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3", 15 * time.Second, 1},
+	{Etcd, "etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3", 40 * time.Second, 1},
 	{KubeAPIServer, "kubernetes", kubernetesModule, kubernetesModule + "/cmd/kube-apiserver", 4 * time.Minute, 4},
 	{KubeControllerManager, "kubernetes", kubernetesModule, kubernetesModule + "/cmd/kube-controller-manager", 30 * time.Second, 1},
 	{KubeScheduler, "kubernetes", kubernetesModule, kubernetesModule + "/cmd/kube-scheduler", 10 * time.Second, 0.5},
