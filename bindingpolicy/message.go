@@ -8,19 +8,22 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-// How much a message lists before it says how many more there are. With these a message stays below maxMessage characters unless
-// names or sentences are very long, and then it is cut.
+// How much a message lists before it says how many more there are, and how many bytes it has at most: what is longer is cut. A
+// message about a Workflow fits the note of an event, which may have 1024 bytes; its two parts are cut each for itself, so that
+// long sentences about policies do not hide those about clusters.
 const (
-	maxNames    = 5
-	maxClauses  = 3
-	maxGroups   = 5
-	maxProblems = 10
-	maxValue    = 64
-	maxMessage  = 2000
+	maxNames     = 5
+	maxClauses   = 3
+	maxGroups    = 5
+	maxProblems  = 10
+	maxValue     = 64
+	maxPart      = 480
+	maxMessage   = 1024
+	maxCondition = 4096
 )
 
 // Message returns what the Workflow's status.message says: the placement, or which policies were looked at and why each cluster
-// was not chosen. It is the same for the same decision and at most maxMessage characters.
+// was not chosen. It is the same for the same decision, and short enough for the note of an event.
 func (d Decision) Message() string {
 	switch {
 	case d.Cluster != "":
@@ -28,14 +31,14 @@ func (d Decision) Message() string {
 	case len(d.Policies) == 0:
 		return "No BindingPolicy exists: create one that selects this Workflow and a cluster."
 	case !d.Selected:
-		return cut("No BindingPolicy selects this Workflow. " + d.policies(func(PolicyVerdict) bool { return true }))
+		return "No BindingPolicy selects this Workflow. " + cut(d.policies(func(PolicyVerdict) bool { return true }), 2*maxPart)
 	}
 	selecting := func(v PolicyVerdict) bool { return v.Reason != PolicyNotSelecting }
-	text := "Waiting for a cluster. " + d.policies(selecting)
+	text := "Waiting for a cluster. " + cut(d.policies(selecting), maxPart)
 	if len(d.Clusters) == 0 {
-		return cut(text + " Clusters: none exists, join one.")
+		return text + " Clusters: none exists, join one."
 	}
-	return cut(text + " " + d.clusters())
+	return text + " " + cut(d.clusters(), maxPart)
 }
 
 // policies lists those that are shown, and how many others there are.
@@ -95,10 +98,10 @@ func shorten(value string) string {
 	return strconv.Quote(value)
 }
 
-// cut bounds a message.
-func cut(text string) string {
-	if runes := []rune(text); len(runes) > maxMessage {
-		return string(runes[:maxMessage-3]) + "..."
+// cut bounds a text to so many bytes, at whole characters.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
 	}
-	return text
+	return strings.ToValidUTF8(text[:limit-3], "") + "..."
 }

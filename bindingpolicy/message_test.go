@@ -98,7 +98,8 @@ func TestClusterMessages(t *testing.T) {
 	}
 }
 
-// TestMessageIsBounded holds that many and long things make a message of a bounded size, and whole characters.
+// TestMessageIsBounded holds that many and long things make a message that fits an event, in whole characters, and that neither
+// policies nor clusters hide the other.
 func TestMessageIsBounded(t *testing.T) {
 	var inventory []Cluster
 	var policies []v1alpha1.BindingPolicy
@@ -106,17 +107,23 @@ func TestMessageIsBounded(t *testing.T) {
 		inventory = append(inventory, Cluster{
 			Name: stellarflow.ClusterName(fmt.Sprintf("c%03d", i)), Unhealthy: fmt.Sprintf("%s %d", strings.Repeat("ä", 1000), i%7),
 		})
-		policies = append(policies, newPolicy(fmt.Sprintf("p%03d", i), clusters(metav1.LabelSelector{})))
+		policies = append(policies, newPolicy(fmt.Sprintf("p%03d-%s", i, strings.Repeat("ä", 240)), clusters(metav1.LabelSelector{})))
 	}
 	message := Resolve(policies, hello(), inventory).Message()
-	if count := utf8.RuneCountInString(message); count > maxMessage || !utf8.ValidString(message) || !strings.HasSuffix(message, "...") {
-		t.Errorf("a message of %d characters: want at most %d, cut", count, maxMessage)
+	if len(message) > maxMessage || !utf8.ValidString(message) || !strings.HasSuffix(message, "...") || !strings.Contains(message, "Clusters: c000") {
+		t.Errorf("a message of %d bytes: want at most %d, cut, with clusters:\n%s", len(message), maxMessage, message)
+	}
+	for i := range policies {
+		policies[i].Spec.Downsync[0].Namespaces = []string{strings.Repeat("x", 1000)}
+	}
+	if message := Resolve(policies, hello(), inventory).Message(); len(message) > maxMessage || !utf8.ValidString(message) {
+		t.Errorf("a message of %d bytes: want at most %d", len(message), maxMessage)
 	}
 	for i := range inventory {
 		inventory[i].Unhealthy = "it does not answer"
 	}
 	want := "Clusters: c000, c001, c002, c003, c004, and 495 more: it does not answer."
-	if message := Resolve(policies[:1], hello(), inventory).Message(); !strings.HasSuffix(message, want) {
+	if message := Resolve([]v1alpha1.BindingPolicy{newPolicy("p")}, hello(), inventory).Message(); !strings.HasSuffix(message, want) {
 		t.Errorf("message %q: want it to end in %q", message, want)
 	}
 }

@@ -38,12 +38,12 @@ func readiness(policy *v1alpha1.BindingPolicy, problems []Problem, clusters []st
 	switch {
 	case hasKind(problems, ProblemInvalid):
 		condition.Reason = v1alpha1.ReasonInvalidSelector
-		condition.Message = cut(listed(sentences(problems, ProblemInvalid), maxProblems, "; ") + ".")
+		condition.Message = cut(listed(sentences(problems, ProblemInvalid), maxProblems, "; ")+".", maxCondition)
 	case len(policy.Spec.ClusterSelectors) == 0:
 		condition.Reason, condition.Message = v1alpha1.ReasonNoClusterSelectors, parsed.whyNoClusters()+"."
 	case !slices.ContainsFunc(parsed.clauses, clause.canMatch):
 		condition.Reason = v1alpha1.ReasonNoWorkflows
-		condition.Message = cut("No clause of spec.downsync can match a Workflow. " + listed(parsed.whyNoWorkflows(), maxClauses, "; ") + ".")
+		condition.Message = cut("No clause of spec.downsync can match a Workflow. "+listed(parsed.whyNoWorkflows(), maxClauses, "; ")+".", maxCondition)
 	case len(clusters) == 0:
 		condition.Reason, condition.Message = v1alpha1.ReasonNoClusters, parsed.whyNoClusters()+"."
 	case len(clusters) > 1 && !some:
@@ -99,7 +99,7 @@ func support(problems []Problem) metav1.Condition {
 	}
 	return metav1.Condition{
 		Type: v1alpha1.ConditionFullySupported, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonUnsupportedFields,
-		Message: cut("Not acted on: " + listed(unsupported, maxProblems, "; ") + "."),
+		Message: cut("Not acted on: "+listed(unsupported, maxProblems, "; ")+".", maxCondition),
 	}
 }
 

@@ -206,8 +206,8 @@ func TestStatusIsBounded(t *testing.T) {
 		t.Errorf("%d errors, the last %q: want %d and how many more", len(status.Errors), status.Errors[len(status.Errors)-1], maxProblems)
 	}
 	for _, condition := range status.Conditions {
-		if len([]rune(condition.Message)) > maxMessage {
-			t.Errorf("%s: a message of %d characters", condition.Type, len(condition.Message))
+		if len(condition.Message) > maxCondition {
+			t.Errorf("%s: a message of %d bytes", condition.Type, len(condition.Message))
 		}
 	}
 	if status := StatusOf(&policy, nil, -1); status.Workflows != 0 {
