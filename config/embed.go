@@ -1,8 +1,9 @@
 // Package config holds the manifests of Stellarflow as kustomize bases, embedded so that the CLI installs the same bytes that
 // `kubectl apply -k config` does.
 //
-// What is in it: crd (our kinds, and ManagedCluster, which is left alone where Open Cluster Management is installed), rbac and hub (the manager), webhook (the guard: admission policies evaluated by the API
-// server itself) and wec (what a join creates on a workflow execution cluster). The package does nothing itself.
+// What is in it: crd (our kinds, and ManagedCluster, which is left alone where Open Cluster Management is installed), rbac and
+// hub (the manager), webhook (the guard: admission policies that the API server evaluates itself) and wec (what a join creates
+// on a workflow execution cluster). The package does nothing itself.
 package config
 
 import "embed"

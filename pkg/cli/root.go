@@ -93,7 +93,7 @@ func one(what string) cobra.PositionalArgs {
 		case 1:
 			return nil
 		}
-		return fmt.Errorf("one %s is expected, got %s: run the command once for each", what, strings.Join(args, ", "))
+		return fmt.Errorf("%s is expected once, got %s: run the command once for each", what, strings.Join(args, ", "))
 	}
 }
 

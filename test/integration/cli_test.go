@@ -309,11 +309,14 @@ func testRights(t *testing.T, c *commandLine, wec1 *apiServer) {
 		{Group: "argoproj.io", Resource: "workflows", Verb: "create", Namespace: "any"},
 		{Group: "argoproj.io", Resource: "workflows", Verb: "delete", Namespace: "any"},
 		{Resource: "namespaces", Verb: "create"},
-		{Resource: "secrets", Verb: "get", Namespace: "any", Name: "stellarflow-artifacts"},
+		{Resource: "secrets", Verb: "create", Namespace: "any"},
+		{Resource: "configmaps", Verb: "create", Namespace: "any"},
+		{Group: "rbac.authorization.k8s.io", Resource: "rolebindings", Verb: "create", Namespace: "any"},
 		{Group: "rbac.authorization.k8s.io", Resource: "clusterroles", Verb: "bind", Name: "stellarflow-executor"},
 	}
 	denied := []authorizationv1.ResourceAttributes{
-		{Resource: "secrets", Verb: "get", Namespace: "any", Name: "other"},
+		{Resource: "secrets", Verb: "get", Namespace: "any", Name: "stellarflow-artifacts"},
+		{Resource: "secrets", Verb: "get", Namespace: "stellarflow-system", Name: "stellarflow-token"},
 		{Resource: "secrets", Verb: "list", Namespace: "any"},
 		{Resource: "pods", Verb: "create", Namespace: "any"},
 		{Resource: "pods", Verb: "list", Namespace: "any"},
