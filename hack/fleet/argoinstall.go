@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -33,7 +32,7 @@ const argoLimit = 3 * time.Minute
 const appliedAnnotation = "fleet.stellarflow.io/applied"
 
 // ensureArgo applies Argo to a cluster and waits until it runs.
-func (f *local) ensureArgo(ctx context.Context, c plan.Cluster) error {
+func (f *fleet) ensureArgo(ctx context.Context, c plan.Cluster) error {
 	manifests, err := f.renderArgo(ctx, c)
 	if err != nil {
 		return err
@@ -56,7 +55,7 @@ func (f *local) ensureArgo(ctx context.Context, c plan.Cluster) error {
 	return f.awaitArgo(ctx, c)
 }
 
-func (f *local) renderArgo(ctx context.Context, c plan.Cluster) ([]byte, error) {
+func (f *fleet) renderArgo(ctx context.Context, c plan.Cluster) ([]byte, error) {
 	dir, err := components.ArgoManifests(ctx)
 	if err != nil {
 		return nil, err
@@ -71,7 +70,7 @@ func (f *local) renderArgo(ctx context.Context, c plan.Cluster) ([]byte, error) 
 }
 
 // apply applies YAML server-side.
-func (f *local) apply(ctx context.Context, c plan.Cluster, manifests []byte, hash string) error {
+func (f *fleet) apply(ctx context.Context, c plan.Cluster, manifests []byte, hash string) error {
 	if err := writeFile(filepath.Join(c.ConfDir(), "argo.yaml"), string(manifests), 0o600); err != nil {
 		return err
 	}
@@ -82,7 +81,7 @@ func (f *local) apply(ctx context.Context, c plan.Cluster, manifests []byte, has
 	return f.kubectl(ctx, c, nil, "annotate", "--overwrite", "namespace", argo.Namespace, appliedAnnotation+"="+hash)
 }
 
-func (f *local) kubectl(ctx context.Context, c plan.Cluster, stdin []byte, args ...string) error {
+func (f *fleet) kubectl(ctx context.Context, c plan.Cluster, stdin []byte, args ...string) error {
 	args = append([]string{"--kubeconfig", c.Kubeconfig}, args...)
 	cmd := exec.CommandContext(ctx, f.paths[components.Kubectl], args...) //nolint:gosec // our own kubectl
 	cmd.Stdin = bytes.NewReader(stdin)
@@ -94,7 +93,7 @@ func (f *local) kubectl(ctx context.Context, c plan.Cluster, stdin []byte, args 
 }
 
 // awaitArgo waits until Argo's controller and server run.
-func (f *local) awaitArgo(ctx context.Context, c plan.Cluster) error {
+func (f *fleet) awaitArgo(ctx context.Context, c plan.Cluster) error {
 	cs, err := client(c)
 	if err != nil {
 		return err
@@ -142,13 +141,4 @@ func podState(p corev1.Pod) string {
 		}
 	}
 	return string(p.Status.Phase)
-}
-
-// removeAll removes directories that may hold files of containers.
-func removeAll(paths ...string) error {
-	var errs []error
-	for _, p := range paths {
-		errs = append(errs, os.RemoveAll(p))
-	}
-	return errors.Join(errs...)
 }

@@ -45,9 +45,12 @@ func openBackend() (backend, error) {
 	if p, err = plan.New(checkout, p.Name, wecs); err != nil {
 		return nil, err
 	}
+	f := &fleet{Fleet: p, rec: rec, say: newProgress(os.Stdout)}
 	switch flavour := os.Getenv("FLEET"); flavour {
 	case "", "local":
-		return newLocal(p, rec), nil
+		return &local{fleet: f}, nil
+	case "kind":
+		return &kindFleet{fleet: f}, nil
 	default:
 		return nil, fmt.Errorf("FLEET=%q: not known; leave it empty for clusters of local processes, or use kind", flavour)
 	}

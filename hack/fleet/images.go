@@ -15,7 +15,7 @@ import (
 
 // pushImages makes every image that clusters and Workflows need and pushes it
 // to the fleet's registry. What is there already is not sent again.
-func (f *local) pushImages(ctx context.Context) error {
+func (f *fleet) pushImages(ctx context.Context) error {
 	list, err := images.Read()
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func (f *local) pushImages(ctx context.Context) error {
 	return nil
 }
 
-func (f *local) loadImage(ctx context.Context, ref string) error {
+func (f *fleet) loadImage(ctx context.Context, ref string) error {
 	if !f.rec.Subnet.IsValid() {
 		return fmt.Errorf("%s is not up: run fleet up first", f)
 	}
@@ -63,7 +63,7 @@ func (f *local) loadImage(ctx context.Context, ref string) error {
 
 // push pushes images under each of their names and returns how many there are
 // that the registry did not have.
-func (f *local) push(ctx context.Context, made []images.Image) (int, error) {
+func (f *fleet) push(ctx context.Context, made []images.Image) (int, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	fresh := make([]int, len(made))
@@ -99,7 +99,7 @@ func (f *local) push(ctx context.Context, made []images.Image) (int, error) {
 
 // target is where the fleet's registry keeps an image: under the path its own
 // registry would have.
-func (f *local) target(ref string) (name.Reference, error) {
+func (f *fleet) target(ref string) (name.Reference, error) {
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
 		return nil, fmt.Errorf("image %q: %w", ref, err)

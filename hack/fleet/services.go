@@ -33,7 +33,7 @@ type service struct {
 }
 
 // ensureService starts a service unless it answers already.
-func (f *local) ensureService(ctx context.Context, s service) error {
+func (f *fleet) ensureService(ctx context.Context, s service) error {
 	old := f.recordOf(s.name)
 	if old.Alive() && s.answers(ctx) == nil {
 		return nil
@@ -67,7 +67,7 @@ func (f *local) ensureService(ctx context.Context, s service) error {
 	return nil
 }
 
-func (f *local) ensureRegistry(ctx context.Context) error {
+func (f *fleet) ensureRegistry(ctx context.Context) error {
 	return f.ensureService(ctx, service{
 		name:    "registry",
 		args:    []string{f.program(), "registry", f.registry(), filepath.Join(f.StateDir(), "registry")},
@@ -75,39 +75,51 @@ func (f *local) ensureRegistry(ctx context.Context) error {
 	})
 }
 
+// ensureMinio runs MinIO in its own network namespace.
 func (f *local) ensureMinio(ctx context.Context) error {
-	s, host := f.store(), f.Store(f.rec.Subnet)
-	err := f.ensureService(ctx, service{
+	host := f.Store(f.rec.Subnet)
+	s := f.minio()
+	s.netns = network.NetnsPath(host)
+	s.prepare = func(ctx context.Context) error { return f.tools.Renew(ctx, host, f.Bridge()) }
+	return f.ensureStore(ctx, s)
+}
+
+// minio is the service MinIO.
+func (f *fleet) minio() service {
+	s := f.store()
+	return service{
 		name: "minio",
 		args: []string{f.paths[components.MinIO], "server", "--quiet", "--address", s.Endpoint, filepath.Join(f.StateDir(), "minio")},
 		env: []string{
 			"MINIO_ROOT_USER=" + s.AccessKey, "MINIO_ROOT_PASSWORD=" + s.SecretKey,
 			"MINIO_BROWSER=off", "MINIO_UPDATE=off", "HOME=" + f.StateDir(),
 		},
-		netns:   network.NetnsPath(host),
-		prepare: func(ctx context.Context) error { return f.tools.Renew(ctx, host, f.Bridge()) },
 		answers: func(ctx context.Context) error { return get(ctx, "http://"+s.Endpoint+"/minio/health/ready") },
-	})
-	if err != nil {
+	}
+}
+
+// ensureStore runs MinIO and makes the bucket.
+func (f *fleet) ensureStore(ctx context.Context, minio service) error {
+	if err := f.ensureService(ctx, minio); err != nil {
 		return err
 	}
 	// Ready comes a moment before the first request is served.
-	err = poll(ctx, startLimit, func() (bool, error) { return false, artifact.Probe(ctx, s, true) })
+	err := poll(ctx, startLimit, func() (bool, error) { return false, artifact.Probe(ctx, f.store(), true) })
 	if err != nil {
 		return fmt.Errorf("make bucket %s: %w", bucket, err)
 	}
 	return nil
 }
 
-func (f *local) ensureForwarder(ctx context.Context) error {
+func (f *fleet) ensureForwarder(ctx context.Context) error {
 	hub := f.clusters()[0]
+	args := []string{f.program(), "forward", fmt.Sprintf("127.0.0.1:%d=%s:%d", f.rec.ArgoPort, hub.IP, plan.ArgoNodePort)}
+	if _, shared := f.rec.Addresses["store"]; !shared { // else MinIO is on 127.0.0.1 itself
+		args = append(args, fmt.Sprintf("127.0.0.1:%d=%s", f.rec.MinioPort, f.store().Endpoint))
+	}
 	return f.ensureService(ctx, service{
 		name: "forward",
-		args: []string{
-			f.program(), "forward",
-			fmt.Sprintf("127.0.0.1:%d=%s:%d", f.rec.ArgoPort, hub.IP, plan.ArgoNodePort),
-			fmt.Sprintf("127.0.0.1:%d=%s", f.rec.MinioPort, f.store().Endpoint),
-		},
+		args: args,
 		answers: func(ctx context.Context) error {
 			if err := get(ctx, f.argoURL()+"/"); err != nil {
 				return err

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stellarflow.io/stellarflow/hack/fleet/components"
-	"stellarflow.io/stellarflow/hack/fleet/plan"
 )
 
 func (f *local) up(ctx context.Context) error {
@@ -28,18 +27,23 @@ func (f *local) up(ctx context.Context) error {
 		if err := f.upClusters(ctx); err != nil {
 			return err
 		}
-		if err := f.ensureForwarder(ctx); err != nil {
-			return err
-		}
-		if err := f.writeEnv(); err != nil {
-			return err
-		}
-		if err := f.installCommands(ctx); err != nil {
-			return err
-		}
-		f.summary()
-		return nil
+		return f.finish(ctx)
 	})
+}
+
+// finish does what follows once Argo runs everywhere.
+func (f *fleet) finish(ctx context.Context) error {
+	if err := f.ensureForwarder(ctx); err != nil {
+		return err
+	}
+	if err := f.writeEnv(); err != nil {
+		return err
+	}
+	if err := f.installCommands(ctx); err != nil {
+		return err
+	}
+	f.summary()
+	return nil
 }
 
 // upClusters brings up the registry, MinIO and the clusters side by side. Argo
@@ -85,7 +89,7 @@ func wait(ctx context.Context, done ...<-chan struct{}) error {
 
 // installProgram copies this program to where the fleet's processes run it
 // from: go run removes its own.
-func (f *local) installProgram() error {
+func (f *fleet) installProgram() error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -105,7 +109,7 @@ func (f *local) installProgram() error {
 }
 
 // installCommands puts kubectl, argo and stellarflow into .fleet/bin.
-func (f *local) installCommands(ctx context.Context) error {
+func (f *fleet) installCommands(ctx context.Context) error {
 	if err := os.MkdirAll(f.BinDir(), 0o755); err != nil {
 		return err
 	}
@@ -136,12 +140,12 @@ func relink(target, link string) error {
 	return os.Symlink(target, link)
 }
 
-func (f *local) argoURL() string { return fmt.Sprintf("http://127.0.0.1:%d", f.rec.ArgoPort) }
+func (f *fleet) argoURL() string { return fmt.Sprintf("http://127.0.0.1:%d", f.rec.ArgoPort) }
 
-func (f *local) minioURL() string { return fmt.Sprintf("http://127.0.0.1:%d", f.rec.MinioPort) }
+func (f *fleet) minioURL() string { return fmt.Sprintf("http://127.0.0.1:%d", f.rec.MinioPort) }
 
 // writeEnv writes the addresses for people and tests.
-func (f *local) writeEnv() error {
+func (f *fleet) writeEnv() error {
 	lines := []string{
 		"ARGO_URL=" + f.argoURL(),
 		"MINIO_URL=" + f.minioURL(),
@@ -164,7 +168,7 @@ func (f *local) writeEnv() error {
 	return os.WriteFile(f.MinioEnvFile(), []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }
 
-func (f *local) summary() {
+func (f *fleet) summary() {
 	f.say.line("%s is up", f)
 	fmt.Fprintf(f.say, "         Argo UI  %s\n         MinIO    %s (bucket %s)\n", f.argoURL(), f.minioURL(), bucket)
 	for _, c := range f.clusters() {
@@ -172,15 +176,11 @@ func (f *local) summary() {
 	}
 }
 
-func (f *local) relative(path string) string {
+func (f *fleet) relative(path string) string {
 	if rel, err := filepath.Rel(f.Checkout, path); err == nil {
 		return rel
 	}
 	return path
-}
-
-func (f *local) registry() string {
-	return fmt.Sprintf("%s:%d", plan.Gateway(f.rec.Subnet), plan.RegistryPort)
 }
 
 func (f *local) build(ctx context.Context) error {
