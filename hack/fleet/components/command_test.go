@@ -15,7 +15,7 @@ import (
 
 func TestCommandErrorShowsCommandAndTail(t *testing.T) {
 	dir := t.TempDir()
-	script := "seq 1 100; echo it broke >&2; exit 3"
+	script := "{ seq 1 100; echo it broke; } >&2; exit 3" // of two streams the order would be chance
 	_, err := command{dir: dir, env: []string{"CGO_ENABLED=0", "A=b c"}, argv: []string{"sh", "-c", script}}.output(testContext(t))
 	var failed *exec.ExitError
 	if !errors.As(err, &failed) || failed.ExitCode() != 3 {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -99,42 +98,4 @@ func discover(ctx context.Context) (*environment, []string, error) {
 		osRelease: osRelease("/etc/os-release") + "/" + goEnv.GOARCH,
 	}
 	return env, []string{goEnv.GOCACHE, goEnv.GOMODCACHE}, nil
-}
-
-// BuildMain builds a program of this repository, such as "./cmd/hub", for use in an image, and returns its path, which
-// stays the same. linkFlags are added to -ldflags. Go finds out by itself what has changed, so it is quick if nothing
-// has; the file is replaced only if it is different.
-func BuildMain(ctx context.Context, pkg string, linkFlags ...string) (string, error) {
-	root, err := Root()
-	if err != nil {
-		return "", err
-	}
-	cache, err := CacheDir()
-	if err != nil {
-		return "", err
-	}
-	// Checkouts have a directory each: they build different things.
-	dir := filepath.Join(cache, "main", hashKey(root))
-	unlock, err := lock(ctx, filepath.Join(dir, "lock"), nil)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if err := os.MkdirAll(filepath.Join(dir, "linked"), 0o755); err != nil {
-		return "", fmt.Errorf("create the cache: %w", err)
-	}
-	name := filepath.Base(pkg)
-	linked, final := filepath.Join(dir, "linked", name), filepath.Join(dir, name)
-	flags := strings.Join(append([]string{"-s", "-w"}, linkFlags...), " ")
-	if err := goBuild(ctx, root, linked, "-ldflags", flags, pkg); err != nil {
-		return "", fmt.Errorf("build %s: %w", pkg, err)
-	}
-	if same, err := sameFile(linked, final); err != nil || same {
-		return final, err
-	}
-	// A reader of the old file must not see half of the new one.
-	if err := copyFile(linked, final+".new"); err != nil {
-		return "", err
-	}
-	return final, os.Rename(final+".new", final)
 }

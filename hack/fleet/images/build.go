@@ -77,7 +77,7 @@ func (b *builder) layer(ctx context.Context, name string) (v1.Layer, error) {
 			return nil, fmt.Errorf("layer %s needs component %s; call components.Ensure with what images.Needs returns", name, need)
 		}
 	}
-	entries, err := p.entries(ctx, b.paths)
+	entries, err := p.entries(ctx, b.progress, b.paths)
 	if err != nil {
 		return nil, err
 	}

@@ -164,16 +164,22 @@ func TestContents(t *testing.T) {
 		gone  []string
 	}{
 		"the shell of a stand-in": {
-			"alpine:3.7", map[string]int64{"/bin/busybox": 0o755, "/tmp": 0o1777, "/root": 0o700, "/etc/passwd": 0o644},
-			map[string]string{"/bin/sh": "/bin/busybox", "/usr/bin/env": "/bin/busybox"}, []string{"/usr/bin/dpkg", "/usr/local/bin/cowsay"},
+			"alpine:3.7",
+			map[string]int64{"/bin/busybox": 0o755, "/tmp": 0o1777, "/root": 0o700, "/etc/passwd": 0o644},
+			map[string]string{"/bin/sh": "/bin/busybox", "/usr/bin/env": "/bin/busybox"},
+			[]string{"/usr/bin/dpkg", "/usr/local/bin/cowsay"},
 		},
 		"Python": {
-			"python:alpine3.6", map[string]int64{"/usr/bin/python3.11": 0o755, "/usr/lib/python3.11/json/__init__.py": 0o644},
-			map[string]string{"/usr/local/bin/python": "/usr/bin/python3.11", "/usr/bin/python3": "/usr/bin/python3.11", "/bin/sh": "/bin/busybox"}, nil,
+			"python:alpine3.6",
+			map[string]int64{"/usr/bin/python3.11": 0o755, "/usr/lib/python3.11/json/__init__.py": 0o644},
+			map[string]string{"/usr/local/bin/python": "/usr/bin/python3.11", "/usr/bin/python3": "/usr/bin/python3.11", "/bin/sh": "/bin/busybox"},
+			nil,
 		},
 		"Argo's executor": {
-			"quay.io/argoproj/argoexec:v3.7.18", map[string]int64{"/bin/argoexec": 0o755, "/etc/mime.types": 0o644, "/etc/nsswitch.conf": 0o644, "/etc/ssh/ssh_known_hosts": 0o644, "/usr/share/zoneinfo/UTC": 0o644, "/tmp": 0o1777},
-			nil, []string{"/bin/sh"},
+			"quay.io/argoproj/argoexec:v3.7.18",
+			map[string]int64{"/bin/argoexec": 0o755, "/etc/mime.types": 0o644, "/etc/nsswitch.conf": 0o644, "/etc/ssh/ssh_known_hosts": 0o644, "/usr/share/zoneinfo/UTC": 0o644, "/tmp": 0o1777},
+			nil,
+			[]string{"/bin/sh"},
 		},
 		"pause has nothing else": {"registry.k8s.io/pause:3.6", map[string]int64{"/pause": 0o755}, nil, []string{"/etc/passwd", "/tmp"}},
 	} {
@@ -307,10 +313,42 @@ func TestTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []entry{
-		{path: "/at/d", mode: fs.ModeDir | 0o755}, {path: "/at/d/f", mode: 0o755, from: filepath.Join(dir, "d", "f")},
+		{path: "/at/d", mode: fs.ModeDir | 0o755},
+		{path: "/at/d/f", mode: 0o755, from: filepath.Join(dir, "d", "f")},
 		{path: "/at/d/l", mode: fs.ModeSymlink | 0o777, link: "../x"},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(entry{})); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+}
+
+func TestRemoveOld(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	const id = "0123456789abcdef"
+	ages := map[string]time.Duration{"argo-" + id: 3 * time.Hour, "argo-f" + id[1:]: time.Minute, "argo-base-" + id: 3 * time.Hour, "hub-" + id: 3 * time.Hour}
+	for name, age := range ages {
+		file := filepath.Join(dir, name, layerInfo)
+		if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(file, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removeOld(dir, "argo", now.Add(-time.Hour))
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, item := range left {
+		names = append(names, item.Name())
+	}
+	if diff := cmp.Diff([]string{"argo-base-" + id, "argo-f" + id[1:], "hub-" + id}, names); diff != "" {
+		t.Errorf("left are, the old one of the name being gone (-want +got):\n%s", diff)
 	}
 }

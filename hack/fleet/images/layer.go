@@ -35,6 +35,9 @@ type entry struct {
 	user int // owner and group
 }
 
+// idLength is how many digits an identity has.
+const idLength = 16
+
 // layerRecipe changes when the way in which layers are written changes.
 const layerRecipe = "layer 1"
 
@@ -79,7 +82,22 @@ func identity(entries []entry) (string, error) {
 		}
 		fmt.Fprintln(h)
 	}
-	return hex.EncodeToString(h.Sum(nil))[:16], nil
+	return hex.EncodeToString(h.Sum(nil))[:idLength], nil
+}
+
+// layerAge is how long a layer is kept after it was written, once another of its name is.
+const layerAge = 7 * 24 * time.Hour
+
+// removeOld removes the layers of a name that were written before the time: each change of a program makes a new one.
+func removeOld(dir, name string, before time.Time) {
+	old, _ := filepath.Glob(filepath.Join(dir, name+"-*", layerInfo))
+	for _, file := range old {
+		info, err := os.Stat(file)
+		layer := filepath.Dir(file)
+		if err == nil && info.ModTime().Before(before) && len(filepath.Base(layer)) == len(name)+1+idLength {
+			_ = os.RemoveAll(layer)
+		}
+	}
 }
 
 // newLayer returns the layer with these entries; it is written into the cache if it is not there, which is said to progress.
@@ -91,6 +109,7 @@ func newLayer(progress io.Writer, name string, entries []entry) (v1.Layer, error
 	}
 	dir, err := components.Cached(filepath.Join("layers", name+"-"+id), func(dir string) error {
 		fmt.Fprintf(progress, "writing image layer %s\n", name)
+		removeOld(filepath.Dir(dir), name, time.Now().Add(-layerAge))
 		return writeLayer(dir, entries)
 	})
 	if err != nil {

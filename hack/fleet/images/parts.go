@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -18,7 +19,7 @@ import (
 // part is what a layer that images.yaml names is made of.
 type part struct {
 	needs   []components.Name
-	entries func(ctx context.Context, from components.Paths) ([]entry, error)
+	entries func(ctx context.Context, progress io.Writer, from components.Paths) ([]entry, error)
 }
 
 // Hub names the binary of cmd/hub: a path for it in Build's paths is used instead of building the program.
@@ -51,18 +52,18 @@ func partNames() []string {
 
 // component is a layer with one program of package components.
 func component(name components.Name, at string) part {
-	return part{[]components.Name{name}, func(_ context.Context, from components.Paths) ([]entry, error) {
+	return part{[]components.Name{name}, func(_ context.Context, _ io.Writer, from components.Paths) ([]entry, error) {
 		return []entry{{path: at, mode: 0o755, from: from[name]}}, nil
 	}}
 }
 
 // ours is a layer with one program of this repository, which is built unless it is given.
 func ours(name components.Name, pkg, at string) part {
-	return part{nil, func(ctx context.Context, from components.Paths) ([]entry, error) {
+	return part{nil, func(ctx context.Context, progress io.Writer, from components.Paths) ([]entry, error) {
 		program := from[name]
 		if program == "" {
 			var err error
-			if program, err = components.BuildMain(ctx, pkg); err != nil {
+			if program, err = components.BuildProgram(ctx, progress, pkg); err != nil {
 				return nil, err
 			}
 		}
@@ -88,7 +89,7 @@ PRETTY_NAME="A stand-in made from local files, see hack/fleet/images/images.yaml
 )
 
 // base is what programs expect of any system: users, /tmp, homes and certificates.
-func base(_ context.Context, from components.Paths) ([]entry, error) {
+func base(_ context.Context, _ io.Writer, from components.Paths) ([]entry, error) {
 	return []entry{
 		{path: "/etc/passwd", mode: 0o644, data: passwd},
 		{path: "/etc/group", mode: 0o644, data: group},
@@ -105,7 +106,7 @@ func base(_ context.Context, from components.Paths) ([]entry, error) {
 }
 
 // busybox is the program and a link for each of its commands, at the place where it says that it belongs.
-func busybox(ctx context.Context, from components.Paths) ([]entry, error) {
+func busybox(ctx context.Context, _ io.Writer, from components.Paths) ([]entry, error) {
 	program, err := filepath.EvalSymlinks(from[components.Busybox])
 	if err != nil {
 		return nil, fmt.Errorf("busybox: %w", err)
@@ -126,7 +127,7 @@ func busybox(ctx context.Context, from components.Paths) ([]entry, error) {
 }
 
 // python is Debian's Python, under the names that the official image has too.
-func python(_ context.Context, from components.Paths) ([]entry, error) {
+func python(_ context.Context, _ io.Writer, from components.Paths) ([]entry, error) {
 	entries, err := tree(from[components.PythonRoot], "/")
 	if err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func python(_ context.Context, from components.Paths) ([]entry, error) {
 }
 
 // argoBase is what Argo's Dockerfile copies beside the programs, and what its base image has.
-func argoBase(_ context.Context, from components.Paths) ([]entry, error) {
+func argoBase(_ context.Context, _ io.Writer, from components.Paths) ([]entry, error) {
 	entries, err := tree(from[components.ZoneInfo], "/usr/share/zoneinfo")
 	if err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func TestReap(t *testing.T) {
 	defer signal.Stop(children)
 	process, err := os.StartProcess("/bin/true", []string{"true"}, &os.ProcAttr{})
 	if err != nil {
-		t.Skipf("no /bin/true: %v", err)
+		t.Fatal(err)
 	}
 	select {
 	case <-children:
