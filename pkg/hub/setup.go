@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/transport"
 	"k8s.io/client-go/util/flowcontrol"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -48,6 +49,25 @@ type Options struct {
 	Kubeconfig wec.KubeconfigOptions
 	// Now is the clock.
 	Now func() time.Time
+	// Timing is how long the hub waits before it believes something; DefaultTiming outside tests.
+	Timing Timing
+	// WECTransport wraps the transport to every WEC, nil for none; tests inject faults there.
+	WECTransport transport.WrapperFunc
+}
+
+// Timing is how long the hub waits before it believes something.
+type Timing struct {
+	// Gone is the time between the two looks after which a WEC copy counts as gone.
+	Gone time.Duration
+	// Settle is how long a create without an answer may still arrive.
+	Settle time.Duration
+	// Silence is how long a WEC may be away before its Workflows say so.
+	Silence time.Duration
+}
+
+// DefaultTiming returns the times of DESIGN.md §4.
+func DefaultTiming() Timing {
+	return Timing{Gone: cleanup.Twice, Settle: downsync.Settle, Silence: lifecycle.Silence}
 }
 
 // hubName stands for the hub where the artifact repository has a cluster's name.
@@ -134,7 +154,7 @@ func (h *hub) connections(*hubcopy.Store) (*cluster.Fleet, <-chan event.TypedGen
 	toCluster := make(chan event.TypedGenericEvent[*clusterv1.ManagedCluster], backlog)
 	toPlacement := make(chan event.TypedGenericEvent[*clusterv1.ManagedCluster], backlog)
 	return &cluster.Fleet{
-		HubID: h.id, Now: h.options.Now, Log: h.log.WithName("connections"), Kubeconfig: h.options.Kubeconfig,
+		HubID: h.id, Now: h.options.Now, Log: h.log.WithName("connections"), Kubeconfig: h.options.Kubeconfig, Transport: h.options.WECTransport,
 		Changed: func(state cluster.State) {
 			news := event.TypedGenericEvent[*clusterv1.ManagedCluster]{Object: &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: string(state.Name)}}}
 			toCluster <- news
@@ -145,14 +165,14 @@ func (h *hub) connections(*hubcopy.Store) (*cluster.Fleet, <-chan event.TypedGen
 
 func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer) *lifecycle.Syncer {
 	return &lifecycle.Syncer{
-		Hub: store, Cache: h.mgr.GetClient(), Placer: placer, Gone: cleanup.NewGone(h.options.Now),
+		Hub: store, Cache: h.mgr.GetClient(), Placer: placer, Gone: cleanup.NewGone(h.options.Now, h.options.Timing.Gone),
 		Creator: &downsync.Creator{
 			Hub: store, HubID: h.id, HubCore: h.core, Transforms: h.transforms, Store: h.store,
-			Attempts: downsync.NewAttempts(h.options.Now()), Now: h.options.Now,
+			Attempts: downsync.NewAttempts(h.options.Now(), h.options.Timing.Settle), Now: h.options.Now,
 		},
 		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules},
 		Recorder: h.mgr.GetEventRecorder("stellarflow"), Log: h.log.WithName("sync"), Now: h.options.Now,
-		Away: flowcontrol.NewTokenBucketRateLimiter(awayWrites, awayWrites),
+		Silence: h.options.Timing.Silence, Away: flowcontrol.NewTokenBucketRateLimiter(awayWrites, awayWrites),
 	}
 }
 

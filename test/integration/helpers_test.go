@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,4 +51,9 @@ func mustPlacement(t *testing.T, w *unstructured.Unstructured) stellarflow.Place
 		t.Fatalf("no placement: %s", describe(w))
 	}
 	return record
+}
+
+// address is the host and port of the server, as a request's URL has it.
+func (s *server) address() string {
+	return strings.Trim(strings.TrimPrefix(s.config.Host, "https://"), "/")
 }

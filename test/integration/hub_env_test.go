@@ -84,7 +84,7 @@ func sharedClusters(t *testing.T) *clusters {
 		if c.hub, shared.err = newServer(t); shared.err != nil {
 			return
 		}
-		for _, dir := range []string{"inventory", "crd", "rbac", "webhook"} {
+		for _, dir := range []string{"crd", "rbac", "webhook"} {
 			if shared.err = c.hub.apply(dir); shared.err != nil {
 				return
 			}

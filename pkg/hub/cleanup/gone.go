@@ -15,18 +15,21 @@ import (
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
-// twice is the time between the two looks that make "gone" a fact (DESIGN.md §4, Gone).
-const twice = 10 * time.Second
+// Twice is the time between the two looks that make "gone" a fact (DESIGN.md §4, Gone).
+const Twice = 10 * time.Second
 
 // Gone decides when a WEC copy is gone. It remembers the first look; it is safe for several goroutines.
 type Gone struct {
 	now   func() time.Time
+	twice time.Duration
 	mu    sync.Mutex
 	first map[types.UID]time.Time
 }
 
-// NewGone returns an empty memory.
-func NewGone(now func() time.Time) *Gone { return &Gone{now: now, first: map[types.UID]time.Time{}} }
+// NewGone returns an empty memory that wants two looks with this much time between them.
+func NewGone(now func() time.Time, twice time.Duration) *Gone {
+	return &Gone{now: now, twice: twice, first: map[types.UID]time.Time{}}
+}
 
 // Confirm looks for the WEC copy of a placement. It returns zero if it is gone, otherwise how long to wait for the next look.
 // An error means that nothing is known. Present is the sentinel for a copy that is there after all.
@@ -41,9 +44,9 @@ func (g *Gone) Confirm(ctx context.Context, clients *wec.Clients, key types.Name
 	first, found := g.first[placement.UID]
 	if !found {
 		g.first[placement.UID] = now
-		return twice, nil
+		return g.twice, nil
 	}
-	return max(0, twice-now.Sub(first)), nil
+	return max(0, g.twice-now.Sub(first)), nil
 }
 
 // Forget drops what is remembered of a hub copy.

@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/transport"
 	"k8s.io/client-go/util/workqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -27,6 +28,8 @@ type Fleet struct {
 	// Kubeconfig says which kubeconfigs are dialled.
 	Kubeconfig wec.KubeconfigOptions
 
+	// Transport wraps the transport to every WEC, nil for none.
+	Transport transport.WrapperFunc
 	// Prime gives every ManagedCluster that exists at the start to Ensure.
 	Prime func(context.Context) error
 
@@ -84,6 +87,9 @@ func (f *Fleet) Ensure(name stellarflow.ClusterName, credential []byte, namespac
 	config, err := wec.ParseKubeconfig(credential, f.Kubeconfig)
 	if err != nil {
 		return &wec.Trouble{Reason: wec.ReasonBadCredential, Message: err.Error()}
+	}
+	if f.Transport != nil {
+		config.Wrap(f.Transport)
 	}
 	clients, err := wec.Dial(config)
 	if err != nil {

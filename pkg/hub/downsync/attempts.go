@@ -9,20 +9,22 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-// settle is how long a create whose end is not known may still arrive: longer than any request lives on its way (client
+// Settle is how long a create whose end is not known may still arrive: longer than any request lives on its way (client
 // timeout 10 s, API server's request timeout 60 s).
-const settle = 90 * time.Second
+const Settle = 90 * time.Second
 
 // Attempts remembers the creates of this process that ended ambiguously, by hub UID. It is safe for several goroutines.
 type Attempts struct {
 	started   time.Time
+	settle    time.Duration
 	mu        sync.Mutex
 	ambiguous map[types.UID]time.Time
 }
 
-// NewAttempts returns an empty memory of a process that started at the given time.
-func NewAttempts(started time.Time) *Attempts {
-	return &Attempts{started: started, ambiguous: map[types.UID]time.Time{}}
+// NewAttempts returns an empty memory of a process that started at the given time, for which a create may arrive for as long
+// as settle.
+func NewAttempts(started time.Time, settle time.Duration) *Attempts {
+	return &Attempts{started: started, settle: settle, ambiguous: map[types.UID]time.Time{}}
 }
 
 // Ambiguous records that a create ended without an answer that says whether it happened.
@@ -51,7 +53,7 @@ func (a *Attempts) Pending(placement stellarflow.Placement, now time.Time) time.
 	if !found {
 		return 0
 	}
-	return max(0, settle-now.Sub(last))
+	return max(0, a.settle-now.Sub(last))
 }
 
 // Certain reports whether no create of this placement has ever ended ambiguously, so that a refusal means that nothing runs.

@@ -72,6 +72,7 @@ func (s *Store) Patch(ctx context.Context, key types.NamespacedName, operations 
 	if err := Classify(err); err != nil {
 		return nil, fmt.Errorf("patch workflow %s: %w", key, err)
 	}
+	written.SetGroupVersionKind(stellarflow.WorkflowKind) // the answer calls itself PartialObjectMetadata, which no event can refer to
 	s.recent.Put(written, s.now())
 	return written, nil
 }

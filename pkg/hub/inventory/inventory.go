@@ -15,22 +15,28 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 )
 
-// The index of the Workflow cache: by cluster for placed, unfinished hub copies, and Waiting for unfinished Workflows that
-// are not placed.
+// The index of the Workflow cache: by cluster for placed, unfinished hub copies, by Ending for finished ones that are being
+// deleted, and Waiting for unfinished Workflows that are not placed.
 const (
 	Index   = "stellarflow.placed"
-	Waiting = "-" // no DNS label
+	Waiting = "-" // no DNS label, as those of Ending
 )
+
+// Ending returns the value of Index for the finished hub copies of a cluster that are being deleted.
+func Ending(cluster stellarflow.ClusterName) string { return "ending/" + string(cluster) }
 
 // IndexWorkflow is the client.IndexerFunc of Index.
 func IndexWorkflow(object client.Object) []string {
-	if stellarflow.Completed(object) {
-		return nil
-	}
-	if placement, ok := stellarflow.PlacementOf(object); ok {
+	placement, placed := stellarflow.PlacementOf(object)
+	switch completed := stellarflow.Completed(object); {
+	case placed && !completed:
 		return []string{string(placement.Cluster)}
+	case placed && object.GetDeletionTimestamp() != nil:
+		return []string{Ending(placement.Cluster)}
+	case !placed && !completed:
+		return []string{Waiting}
 	}
-	return []string{Waiting}
+	return nil
 }
 
 // Indexed returns the metadata of the Workflows with a value of Index. They must not be changed.

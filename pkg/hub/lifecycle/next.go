@@ -45,8 +45,8 @@ const (
 )
 
 const (
-	// silence is how long a WEC may be away before its unfinished Workflows say so (DESIGN.md §4, Unreachable).
-	silence = 60 * time.Second
+	// Silence is how long a WEC may be away before its unfinished Workflows say so (DESIGN.md §4, Unreachable).
+	Silence = 60 * time.Second
 	// uidGrace is how long the UID of a new WEC copy waits for a first status to travel with (DESIGN.md §4, Downsync).
 	uidGrace = 100 * time.Millisecond
 )
@@ -65,6 +65,8 @@ type View struct {
 	CreatedAt time.Time
 	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
 	Settled string
+	// Silence is how long a WEC may be away before that is said.
+	Silence time.Duration
 	Now     time.Time
 }
 
@@ -122,7 +124,7 @@ func whileAway(v View, placed bool) (Step, time.Duration) {
 	if !placed || stellarflow.Completed(v.Hub) || v.Hub.Annotations[stellarflow.AnnotationSync] != "" {
 		return Nothing, 0
 	}
-	if wait := silence - v.Now.Sub(v.AwaySince); wait > 0 {
+	if wait := v.Silence - v.Now.Sub(v.AwaySince); wait > 0 {
 		return Nothing, wait
 	}
 	return SayUnreachable, 0

@@ -53,6 +53,8 @@ type Syncer struct {
 	Now      func() time.Time
 	// Away limits the writes that say a cluster is unreachable, so that an outage is no storm on the hub.
 	Away flowcontrol.RateLimiter
+	// Silence is how long a WEC may be away before its Workflows say so.
+	Silence time.Duration
 
 	memory sync.Map // types.UID of a hub copy -> memory
 }
@@ -63,14 +65,20 @@ type memory struct {
 	settled   string
 }
 
-// Keys returns the unfinished hub copies that are placed on a cluster.
+// Keys returns the hub copies on a cluster that something is left to do for: the unfinished and the deleted ones. For the
+// others a WEC copy in the watch is the reason to look.
 func (s *Syncer) Keys(ctx context.Context, name stellarflow.ClusterName) ([]types.NamespacedName, error) {
-	items, err := inventory.Indexed(ctx, s.Cache, string(name))
-	keys := make([]types.NamespacedName, 0, len(items))
-	for i := range items {
-		keys = append(keys, types.NamespacedName{Namespace: items[i].Namespace, Name: items[i].Name})
+	var keys []types.NamespacedName
+	for _, value := range []string{string(name), inventory.Ending(name)} {
+		items, err := inventory.Indexed(ctx, s.Cache, value)
+		if err != nil {
+			return nil, err
+		}
+		for i := range items {
+			keys = append(keys, types.NamespacedName{Namespace: items[i].Namespace, Name: items[i].Name})
+		}
 	}
-	return keys, err
+	return keys, nil
 }
 
 // Sync does the next step for a Workflow on a WEC.
@@ -108,7 +116,7 @@ func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, ke
 	state := connection.State()
 	view := View{
 		Hub: hubCopy, WEC: connection.WECCopy(key), Cluster: connection.Name, ClusterID: state.ID(),
-		Connected: state.Connected, AwaySince: state.Since, Now: s.Now(),
+		Connected: state.Connected, AwaySince: state.Since, Silence: s.Silence, Now: s.Now(),
 	}
 	if hubCopy != nil {
 		known := s.remember(hubCopy.UID)

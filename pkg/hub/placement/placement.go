@@ -78,7 +78,9 @@ func (l *local) is(workflow metav1.Object) bool {
 	return found && generation == workflow.GetGeneration()
 }
 
-func (l *local) add(workflow metav1.Object) { l.cache().Add(workflow.GetUID(), workflow.GetGeneration()) }
+func (l *local) add(workflow metav1.Object) {
+	l.cache().Add(workflow.GetUID(), workflow.GetGeneration())
+}
 
 // Reconcile places one Workflow if it is to be placed.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {

@@ -1,0 +1,139 @@
+package integration
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// running submits a Workflow and waits until the hub shows it running.
+func (c *clusters) running(t *testing.T, ns, name, cluster string) {
+	t.Helper()
+	c.submit(t, ns, name, cluster)
+	c.wecs[cluster].waitFor(t, ns, name, "the WEC copy", exists)
+	c.wecs[cluster].argo(t, ns, name, "Running")
+	c.hub.waitFor(t, ns, name, "phase Running", inPhase("Running"))
+}
+
+func TestDeletedOnTheWEC(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	wec := c.wecs["cluster1"]
+	t.Run("while it runs: it is terminated, mirrored and released", func(t *testing.T) {
+		c.running(t, ns, "deleted", "cluster1")
+		if err := wec.workflows(ns).Delete(t.Context(), "deleted", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		wec.waitFor(t, ns, "deleted", "the shutdown", func(w *unstructured.Unstructured) bool {
+			shutdown, _, _ := unstructured.NestedString(w.Object, "spec", "shutdown")
+			return shutdown == "Terminate"
+		})
+		wec.argo(t, ns, "deleted", "Failed")
+		c.hub.waitFor(t, ns, "deleted", "phase Failed", inPhase("Failed"))
+		wec.waitFor(t, ns, "deleted", "the WEC copy to go", gone)
+		neverWithin(t, time.Second, "it was created again", func() bool { return wec.get(t.Context(), ns, "deleted") != nil })
+	})
+	t.Run("by force: it is said, and it is not run again", func(t *testing.T) {
+		c.running(t, ns, "forced", "cluster1")
+		if _, err := wec.workflows(ns).Patch(t.Context(), "forced", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := wec.workflows(ns).Delete(t.Context(), "forced", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if left := wec.get(t.Context(), ns, "forced"); left != nil { // harvest was put back in between
+			_, _ = wec.workflows(ns).Patch(t.Context(), "forced", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		}
+		ended := c.hub.waitFor(t, ns, "forced", "phase Error", inPhase("Error"))
+		if !strings.Contains(message(ended), "its copy on cluster cluster1 was removed there before its end was seen") {
+			t.Errorf("message is %q", message(ended))
+		}
+		if again := wec.get(t.Context(), ns, "forced"); again != nil {
+			t.Errorf("it was created again: %s", describe(again))
+		}
+	})
+}
+
+func TestRetriedOnTheWEC(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	wec := c.wecs["cluster1"]
+	c.running(t, ns, "retried", "cluster1")
+	wec.argo(t, ns, "retried", "Failed")
+	c.hub.waitFor(t, ns, "retried", "phase Failed", inPhase("Failed"))
+	wec.waitFor(t, ns, "retried", "harvest released", func(w *unstructured.Unstructured) bool { return !hasFinalizer(w, stellarflow.FinalizerHarvest) })
+	wec.argo(t, ns, "retried", "Running")
+	c.hub.waitFor(t, ns, "retried", "phase Running again, not completed", func(w *unstructured.Unstructured) bool {
+		return phase(w) == "Running" && w.GetLabels()[stellarflow.ArgoLabelCompleted] != "true"
+	})
+	wec.waitFor(t, ns, "retried", "harvest put back", func(w *unstructured.Unstructured) bool { return hasFinalizer(w, stellarflow.FinalizerHarvest) })
+}
+
+func TestOrphans(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	wec := c.wecs["cluster1"]
+	c.running(t, ns, "ended", "cluster1")
+	c.running(t, ns, "unfinished", "cluster1")
+	wec.argo(t, ns, "ended", "Succeeded")
+	c.hub.waitFor(t, ns, "ended", "phase Succeeded", inPhase("Succeeded"))
+	asManager := c.hub.as(t, hubManager).Resource(stellarflow.Workflows).Namespace(ns)
+	for _, name := range []string{"ended", "unfinished"} { // as `argo delete --force` does where no guard is
+		if _, err := asManager.Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := asManager.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wec.waitFor(t, ns, "ended", "the finished orphan to go", gone)
+	eventually(t, "the unfinished orphan to be named", func(ctx context.Context) (bool, string) {
+		var managed clusterv1.ManagedCluster
+		if err := c.hub.client.Get(ctx, client.ObjectKey{Name: "cluster1"}, &managed); err != nil {
+			return false, err.Error()
+		}
+		for _, condition := range managed.Status.Conditions {
+			if condition.Type == stellarflow.ConditionConnected && strings.Contains(condition.Message, ns+"/unfinished") {
+				return true, ""
+			}
+		}
+		return false, "no condition names it"
+	})
+	if left := wec.get(t.Context(), ns, "unfinished"); left == nil || left.GetDeletionTimestamp() != nil {
+		t.Error("the unfinished orphan was killed on suspicion")
+	}
+}
+
+func TestHostileStatus(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	wec := c.wecs["cluster1"]
+	c.running(t, ns, "hostile", "cluster1")
+	patch := `{"metadata":{"labels":{"evil":"yes","stellarflow.io/cluster":"cluster2"},"annotations":{"stellarflow.io/placement":"{}"}},
+		"status":{"phase":"Running","synchronization":{"mutex":{}},"offloadNodeStatusVersion":"fnv:1",
+		"artifactRepositoryRef":{"artifactRepository":{"s3":{"endpoint":"evil.example:9000"}}},
+		"nodes":{"n":{"id":"n","outputs":{"artifacts":[
+			{"name":"theirs","s3":{"key":"k","endpoint":"evil.example:9000","accessKeySecret":{"name":"hub-secret","key":"k"}}},
+			{"name":"web","http":{"url":"http://evil.example"}},{"name":"good","s3":{"key":"a/b"}}]}}}}}`
+	if _, err := wec.workflows(ns).Patch(t.Context(), "hostile", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	shown := c.hub.waitFor(t, ns, "hostile", "the node", func(w *unstructured.Unstructured) bool {
+		_, found, _ := unstructured.NestedMap(w.Object, "status", "nodes", "n")
+		return found
+	})
+	text := describe(shown)
+	for _, bad := range []string{"evil", "hub-secret", "synchronization", "offloadNodeStatusVersion"} {
+		if strings.Contains(text, bad) {
+			t.Errorf("%q reached the hub: %s", bad, text)
+		}
+	}
+	if !strings.Contains(text, `"key":"a/b"`) || !placedOn("cluster1")(shown) {
+		t.Errorf("what is good was lost: %s", text)
+	}
+}
