@@ -42,7 +42,7 @@ unit: ## Run the tests that need nothing
 
 .PHONY: integration
 integration: ## Run the tests against real API servers
-	@assets=$$(go run ./hack/fleet assets) && KUBEBUILDER_ASSETS="$$assets" go run ./hack/suite integration -count=1 -timeout=20m $(TESTARGS) ./test/integration/...
+	@assets=$$(go run ./hack/fleet assets) && KUBEBUILDER_ASSETS="$$assets" STELLARFLOW_MINIO="$$assets/minio" go run ./hack/suite integration -count=1 -timeout=20m $(TESTARGS) ./test/integration/...
 
 .PHONY: e2e
 e2e: needs-root ## Run the tests against real clusters (root)

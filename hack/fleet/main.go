@@ -42,6 +42,7 @@ func command() *cobra.Command {
 		verb1("stop CLUSTER", "Stop a cluster's processes and pods", backend.stop),
 		verb1("start CLUSTER", "Start a stopped cluster with its data", backend.start),
 	)
+	root.AddCommand(assets())
 	root.AddCommand(internal()...)
 	return root
 }
