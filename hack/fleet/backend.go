@@ -11,12 +11,21 @@ import (
 
 // backend is a flavour of fleets: clusters of local processes, or kind's.
 type backend interface {
+	lifecycle
+	faults
+}
+
+type lifecycle interface {
 	up(ctx context.Context) error
 	down(ctx context.Context) error
 	status(ctx context.Context) error
 	build(ctx context.Context) error
-	kill(ctx context.Context) error
 	loadImage(ctx context.Context, ref string) error
+}
+
+// faults are what tests do to a fleet.
+type faults interface {
+	kill(ctx context.Context) error
 	cut(ctx context.Context, cluster string) error
 	heal(ctx context.Context, cluster string) error
 	stop(ctx context.Context, cluster string) error
