@@ -76,5 +76,5 @@ func (o options) manager() (ctrl.Options, error) {
 }
 
 func (o options) hub() hub.Options {
-	return hub.Options{StoreSecret: o.storeSecret, Now: time.Now}
+	return hub.Options{StoreSecret: o.storeSecret, Now: time.Now, Timing: hub.DefaultTiming()}
 }

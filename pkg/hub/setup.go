@@ -124,10 +124,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return fmt.Errorf("index the Workflows: %w", err)
 	}
 	store := hubcopy.NewStore(mgr.GetClient(), h.objects, h.metadata, options.Now)
-	connections, toCluster, toPlacement := h.connections(store)
+	connections, toCluster, toPlacement := h.connections()
 	placer := &placement.Reconciler{
 		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections,
-		Recorder: mgr.GetEventRecorder("stellarflow"), Now: options.Now,
+		Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now,
 	}
 	connections.Handler = h.syncer(store, placer)
 	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Fleet: connections, Events: toCluster}
@@ -149,7 +149,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 }
 
 // connections returns the fleet and where its news go: to the cluster controller and to placement.
-func (h *hub) connections(*hubcopy.Store) (*cluster.Fleet, <-chan event.TypedGenericEvent[*clusterv1.ManagedCluster], <-chan event.TypedGenericEvent[*clusterv1.ManagedCluster]) {
+func (h *hub) connections() (*cluster.Fleet, <-chan event.TypedGenericEvent[*clusterv1.ManagedCluster], <-chan event.TypedGenericEvent[*clusterv1.ManagedCluster]) {
 	const backlog = 1024
 	toCluster := make(chan event.TypedGenericEvent[*clusterv1.ManagedCluster], backlog)
 	toPlacement := make(chan event.TypedGenericEvent[*clusterv1.ManagedCluster], backlog)
@@ -171,7 +171,7 @@ func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer) *lifecycle.S
 			Attempts: downsync.NewAttempts(h.options.Now(), h.options.Timing.Settle), Now: h.options.Now,
 		},
 		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules},
-		Recorder: h.mgr.GetEventRecorder("stellarflow"), Log: h.log.WithName("sync"), Now: h.options.Now,
+		Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("sync"), Now: h.options.Now,
 		Silence: h.options.Timing.Silence, Away: flowcontrol.NewTokenBucketRateLimiter(awayWrites, awayWrites),
 	}
 }

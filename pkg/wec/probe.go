@@ -35,7 +35,7 @@ type Facts struct {
 // Reasons why a WEC cannot be used.
 const (
 	ReasonUnreachable   = "Unreachable"
-	ReasonUnauthorized  = "CredentialRejected"
+	ReasonUnauthorized  = "CredentialRejected" //nolint:gosec // a reason, not a credential
 	ReasonForbidden     = "CredentialLacksRights"
 	ReasonArgoMissing   = "ArgoCRDMissing"
 	ReasonClockSkew     = "ClockSkew"

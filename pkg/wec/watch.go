@@ -28,7 +28,9 @@ func (c *Clients) NewWatch(hubID types.UID, changed func(types.NamespacedName)) 
 	w := &Watch{}
 	w.informer = metadatainformer.NewFilteredMetadataInformer(c.Watch, stellarflow.Workflows, metav1.NamespaceAll, 0,
 		cache.Indexers{indexHubUID: hubUIDs},
-		func(options *metav1.ListOptions) { options.LabelSelector = stellarflow.LabelOrigin + "=" + string(hubID) }).Informer()
+		func(options *metav1.ListOptions) {
+			options.LabelSelector = stellarflow.LabelOrigin + "=" + string(hubID)
+		}).Informer()
 	if err := w.informer.SetTransform(StripMetadata); err != nil {
 		return nil, fmt.Errorf("prepare the watch: %w", err)
 	}
@@ -82,7 +84,9 @@ func (w *Watch) ByHubUID(uid types.UID) []*metav1.PartialObjectMetadata {
 }
 
 // List returns all cached WEC copies.
-func (w *Watch) List() []*metav1.PartialObjectMetadata { return metadataOf(w.informer.GetStore().List()) }
+func (w *Watch) List() []*metav1.PartialObjectMetadata {
+	return metadataOf(w.informer.GetStore().List())
+}
 
 func metadataOf(objects []any) []*metav1.PartialObjectMetadata {
 	list := make([]*metav1.PartialObjectMetadata, 0, len(objects))

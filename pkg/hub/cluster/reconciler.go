@@ -103,7 +103,7 @@ func (r *Reconciler) connect(ctx context.Context, managed *clusterv1.ManagedClus
 	case err != nil:
 		return fmt.Errorf("read secret %s: %w", key, err)
 	}
-	return r.Fleet.Ensure(name, secret.Data[stellarflow.SecretKeyKubeconfig], Accepted(managed))
+	return r.Fleet.Ensure(name, secret.Data[stellarflow.SecretKeyKubeconfig], Accepted(managed)) //nolint:contextcheck // a connection outlives the reconcile that starts it
 }
 
 // Accepted returns the WEC namespaces that the join of a cluster accepted.

@@ -38,9 +38,15 @@ func started(workflow *unstructured.Unstructured) bool {
 	return false
 }
 
-// foreignKeys returns the labels, annotations and finalizer of ours that a Workflow without a record of its own carries: it
-// was resubmitted, exported and imported, or restored.
-func foreignKeys(workflow metav1.Object) (labels, annotations map[string]*string, finalizer bool) {
+// carriesKeys reports whether a Workflow without a record of its own has keys of ours: it was resubmitted, exported and
+// imported, or restored.
+func carriesKeys(workflow metav1.Object) bool {
+	labels, annotations := foreignKeys(workflow)
+	return len(labels)+len(annotations) > 0 || slices.Contains(workflow.GetFinalizers(), stellarflow.FinalizerCleanup)
+}
+
+// foreignKeys returns the labels and annotations of ours on a Workflow, to be removed.
+func foreignKeys(workflow metav1.Object) (labels, annotations map[string]*string) {
 	labels, annotations = map[string]*string{}, map[string]*string{}
 	for key := range workflow.GetLabels() {
 		if strings.HasPrefix(key, stellarflow.Prefix) {
@@ -52,5 +58,5 @@ func foreignKeys(workflow metav1.Object) (labels, annotations map[string]*string
 			annotations[key] = nil
 		}
 	}
-	return labels, annotations, slices.Contains(workflow.GetFinalizers(), stellarflow.FinalizerCleanup)
+	return labels, annotations
 }

@@ -100,41 +100,53 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 }
 
 func (r *Reconciler) place(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata) (ctrl.Result, error) {
-	labels, annotations, finalizer := foreignKeys(workflow)
-	copied := len(labels)+len(annotations) > 0 || finalizer
-	var request request
-	var err error
+	copied := carriesKeys(workflow)
+	var q request
 	if !stellarflow.Completed(workflow) && workflow.DeletionTimestamp == nil && !r.local.is(workflow) {
-		if request, err = r.observe(ctx, workflow); err != nil {
+		var err error
+		if q, err = r.observe(ctx, workflow); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	if copied || request.selected {
-		if !r.Fleet.Settled() {
-			return ctrl.Result{RequeueAfter: unsettled}, nil
-		}
-		if restored, err := r.restore(ctx, key, workflow); restored || err != nil {
-			return ctrl.Result{}, err
-		}
+	if !copied && !q.selected {
+		return ctrl.Result{}, nil
 	}
-	if request.selected {
-		live, err := r.Hub.Live(ctx, key)
-		if err != nil || live == nil || live.GetUID() != workflow.UID {
-			return ctrl.Result{}, err
+	if !r.Fleet.Settled() {
+		return ctrl.Result{RequeueAfter: unsettled}, nil
+	}
+	if restored, err := r.restore(ctx, key, workflow); restored || err != nil {
+		return ctrl.Result{}, err
+	}
+	if q.selected {
+		if result, ours, err := r.placeSelected(ctx, key, workflow.UID, q); ours || err != nil {
+			return result, err
 		}
-		ours, err := r.ours(ctx, live)
-		if err != nil {
-			return ctrl.Result{}, err
-		}
-		if ours {
-			return r.decide(ctx, live, request)
-		}
-		r.local.add(live)
 	}
 	if copied {
 		return ctrl.Result{}, r.removeCopied(ctx, key, workflow)
 	}
 	return ctrl.Result{}, nil
+}
+
+// placeSelected decides about a Workflow that a policy selects, from a live read, and reports whether it is ours.
+func (r *Reconciler) placeSelected(ctx context.Context, key types.NamespacedName, uid types.UID, q request) (ctrl.Result, bool, error) {
+	live, err := r.Hub.Live(ctx, key)
+	if err != nil {
+		return ctrl.Result{}, false, err
+	}
+	if live == nil || live.GetUID() != uid {
+		return ctrl.Result{}, true, nil // gone or replaced: the cache will show it
+	}
+	ours, err := r.ours(ctx, live)
+	if err != nil {
+		return ctrl.Result{}, false, err
+	}
+	if !ours {
+		r.local.add(live)
+		return ctrl.Result{}, false, nil
+	}
+	result, err := r.decide(ctx, live, q)
+	return result, true, err
 }
 
 // request is what one decision is made from.

@@ -38,7 +38,7 @@ func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, work
 // removeCopied takes off our keys that came with a copy of another Workflow: for everybody, the guard included, such a record
 // does not exist.
 func (r *Reconciler) removeCopied(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata) error {
-	labels, annotations, _ := foreignKeys(workflow)
+	labels, annotations := foreignKeys(workflow)
 	operations := append(hubcopy.Unchanged(workflow), hubcopy.Set(workflow, "labels", labels)...)
 	operations = append(operations, hubcopy.Set(workflow, "annotations", annotations)...)
 	operations = append(operations, hubcopy.RemoveFinalizer(workflow, stellarflow.FinalizerCleanup)...)
