@@ -176,7 +176,7 @@ func TestPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	again.ArgoPort = l.Addr().(*net.TCPAddr).Port
 	if err := named.choosePorts(&again); err != nil || again.ArgoPort == l.Addr().(*net.TCPAddr).Port {
 		t.Errorf("a port in use was kept: %d, %v", again.ArgoPort, err)

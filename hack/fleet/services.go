@@ -67,6 +67,13 @@ func (f *fleet) ensureService(ctx context.Context, s service) error {
 	return nil
 }
 
+// endStrays ends services of this fleet whose records were lost: they would
+// hold the ports.
+func (f *fleet) endStrays() error {
+	known := []process.Record{f.recordOf("registry"), f.recordOf("minio"), f.recordOf("forward")}
+	return process.KillAll(func() ([]int, error) { return process.Strays(f.ID, known), nil }, stopLimit)
+}
+
 func (f *fleet) ensureRegistry(ctx context.Context) error {
 	return f.ensureService(ctx, service{
 		name:    "registry",

@@ -18,6 +18,9 @@ func (f *local) up(ctx context.Context) error {
 		if err := f.provision(ctx); err != nil {
 			return err
 		}
+		if err := f.endStrays(); err != nil {
+			return err
+		}
 		if err := f.choose(ctx); err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ func Current() (Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	tree, err := ParseMounts(f)
 	if err != nil {
 		return nil, fmt.Errorf("read /proc/self/mountinfo: %w", err)

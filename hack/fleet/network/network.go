@@ -59,7 +59,7 @@ func Taken(bridge string) ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	routes, err := parseRoutes(f, bridge)
 	return append(taken, routes...), err
 }

@@ -22,7 +22,7 @@ func TestAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	cases := map[string]struct {
 		addr string
 		code int
@@ -58,7 +58,7 @@ func TestPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	publish(Publish{From: from, To: to, Waits: []string{l.Addr().String()}})
 	if data, err := os.ReadFile(to); err != nil || string(data) != "x" {
 		t.Errorf("published %q, %v", data, err)

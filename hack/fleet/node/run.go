@@ -145,12 +145,12 @@ func (s *supervisor) start(i int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return 0, err
 	}
-	defer null.Close()
+	defer func() { _ = null.Close() }()
 	// os.StartProcess, not os/exec: every child is reaped in one place.
 	p, err := os.StartProcess(c.Args[0], c.Args, &os.ProcAttr{
 		Dir:   "/",

@@ -53,7 +53,7 @@ func Start(o Options) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	cmd := exec.Command(o.Args[0], o.Args[1:]...) //nolint:gosec // the fleet's own programs
 	cmd.Env = append(append(os.Environ(), o.Env...), Marker+"="+o.Fleet)
 	cmd.Dir = "/"
@@ -96,7 +96,7 @@ func startIn(netns string, cmd *exec.Cmd) error {
 			done <- fmt.Errorf("open network namespace %s: %w", netns, err)
 			return
 		}
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 			done <- fmt.Errorf("enter network namespace %s: %w", netns, err)
 			return
@@ -136,6 +136,24 @@ func Find(fleet string) []int {
 		}
 	}
 	return pids
+}
+
+// Strays are processes that carry the fleet's ID, run in this process
+// namespace (so not inside a cluster) and are none of the known ones.
+func Strays(fleet string, known []Record) []int {
+	own, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return nil
+	}
+	var strays []int
+	for _, pid := range Find(fleet) {
+		ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
+		isKnown := slices.ContainsFunc(known, func(r Record) bool { return r.PID == pid && r.Alive() })
+		if err == nil && ns == own && !isKnown {
+			strays = append(strays, pid)
+		}
+	}
+	return strays
 }
 
 // Stop sends TERM to a recorded process, waits, and sends KILL to one that is

@@ -96,6 +96,19 @@ func TestKillAll(t *testing.T) {
 	}
 }
 
+func TestStrays(t *testing.T) {
+	fleet := "sf-test-strays" + filepath.Base(t.TempDir())
+	known, stray := start(t, fleet, "exec sleep 60"), start(t, fleet, "exec sleep 60")
+	if got := Strays(fleet, []Record{known}); len(got) != 1 || got[0] != stray.PID {
+		t.Errorf("strays %v, want %d only", got, stray.PID)
+	}
+	reused := known
+	reused.Start++
+	if got := Strays(fleet, []Record{reused, stray}); len(got) != 1 || got[0] != known.PID {
+		t.Errorf("strays %v, want %d: its record is of another process", got, known.PID)
+	}
+}
+
 // A number that came back is not our process.
 func TestAliveNeedsMoreThanANumber(t *testing.T) {
 	self, err := startTime(os.Getpid())

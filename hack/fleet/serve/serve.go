@@ -75,13 +75,13 @@ func accept(l net.Listener, target string) {
 }
 
 func forward(from net.Conn, target string) {
-	defer from.Close()
+	defer func() { _ = from.Close() }()
 	to, err := net.DialTimeout("tcp", target, dialTimeout)
 	if err != nil {
 		log.Printf("forward to %s: %v", target, err)
 		return
 	}
-	defer to.Close()
+	defer func() { _ = to.Close() }()
 	done := make(chan struct{}, 2)
 	go pump(to, from, done)
 	go pump(from, to, done)

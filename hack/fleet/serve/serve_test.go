@@ -22,7 +22,7 @@ func freeAddr(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 
@@ -74,7 +74,7 @@ func TestRegistryAddressInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	err = Registry(t.Context(), l.Addr().String(), t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("got %v, want an error that names the address", err)
@@ -88,7 +88,7 @@ func TestForward(t *testing.T) {
 		fmt.Fprintf(w, "got %s", body)
 	})}
 	go func() { _ = server.ListenAndServe() }()
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	await(t, target)
 	listen := freeAddr(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -99,7 +99,7 @@ func TestForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if body, _ := io.ReadAll(resp.Body); string(body) != "got hello" {
 		t.Errorf("answer: %q", body)
 	}
