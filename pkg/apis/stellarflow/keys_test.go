@@ -1,0 +1,43 @@
+package stellarflow
+
+import (
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestIsOurs(t *testing.T) {
+	for key, want := range map[string]bool{
+		LabelCluster: true, FinalizerHarvest: true, Prefix: true,
+		"stellarflow.io": false, "stellarflow.iox/cluster": false, "x.stellarflow.io/cluster": false, "": false, ArgoLabelPhase: false,
+	} {
+		if got := IsOurs(key); got != want {
+			t.Errorf("IsOurs(%q) = %v, want %v", key, got, want)
+		}
+	}
+}
+
+func TestCredentialName(t *testing.T) {
+	if got := CredentialName("cluster1"); got != "cluster-cluster1" {
+		t.Errorf("the Secret is named %q: join and the hub would miss each other", got)
+	}
+}
+
+func TestCompleted(t *testing.T) {
+	for value, want := range map[string]bool{"true": true, "false": false, "": false, "True": false} {
+		w := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{ArgoLabelCompleted: value}}}
+		if got := Completed(w); got != want {
+			t.Errorf("Completed with label %q = %v, want %v", value, got, want)
+		}
+	}
+	if Completed(&metav1.PartialObjectMetadata{}) {
+		t.Error("a Workflow without labels counts as completed")
+	}
+}
+
+func TestNewWorkflowMetadata(t *testing.T) {
+	w := NewWorkflowMetadata()
+	if got := w.GroupVersionKind(); got != WorkflowKind || WorkflowKind.GroupVersion() != Workflows.GroupVersion() {
+		t.Errorf("it is a %s, watched as %s", got, Workflows)
+	}
+}
