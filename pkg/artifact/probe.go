@@ -17,13 +17,13 @@ import (
 type Check string
 
 const (
-	// CheckEndpoint: something answers S3 requests at the endpoint.
+	// CheckEndpoint passes if something answers S3 requests at the endpoint.
 	CheckEndpoint Check = "endpoint"
-	// CheckCredentials: it accepts the credentials.
+	// CheckCredentials passes if it accepts the credentials.
 	CheckCredentials Check = "credentials"
-	// CheckBucket: the bucket exists, or could be created.
+	// CheckBucket passes if the bucket exists, or could be created.
 	CheckBucket Check = "bucket"
-	// CheckWrite: the credentials may write to the bucket.
+	// CheckWrite passes if the credentials may write to the bucket.
 	CheckWrite Check = "write"
 )
 

@@ -1,10 +1,10 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -172,7 +172,7 @@ func (e *explanation) conclude(workflow *unstructured.Unstructured, decision bin
 func syncOf(workflow *unstructured.Unstructured) (string, *time.Time) {
 	var last *time.Time
 	for _, entry := range workflow.GetManagedFields() {
-		if entry.FieldsV1 != nil && entry.Time != nil && bytes.Contains(entry.FieldsV1.Raw, []byte(`"f:`+stellarflow.AnnotationObserved+`"`)) {
+		if entry.FieldsV1 != nil && entry.Time != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:`+stellarflow.AnnotationObserved+`"`) {
 			if at := entry.Time.UTC(); last == nil || at.After(*last) {
 				last = &at
 			}

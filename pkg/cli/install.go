@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -77,15 +78,8 @@ The guard needs the user name of the Argo controller that runs on the hub: it is
 }
 
 func install(ctx context.Context, env Env, o installOptions) error {
-	store, err := readStore(o.storeFile, env.AllowLoopback)
+	store, rendering, err := o.check(env)
 	if err != nil {
-		return err
-	}
-	rendering := renderOptions{Image: o.image}
-	if o.restart {
-		rendering.Restart = env.Now().UTC().Format(time.RFC3339)
-	}
-	if rendering.Controllers, err = givenControllers(o.controllers); err != nil {
 		return err
 	}
 	if o.dryRun && len(o.controllers) > 0 { // nothing is asked of any cluster
@@ -107,29 +101,46 @@ func install(ctx context.Context, env Env, o installOptions) error {
 	if o.dryRun {
 		return printInstall(env, rendering)
 	}
-	objects, err := renderHub(rendering)
-	if err != nil {
+	if err := requireArgo(config); err != nil {
 		return err
-	}
-	asked, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return fmt.Errorf("reach %s: %w", config.Host, err)
-	}
-	if served, err := servesWorkflows(asked); err != nil {
-		return err
-	} else if !served {
-		return errors.New("the hub does not serve workflows.argoproj.io/v1alpha1: install Argo Workflows (at least its CRDs) there first")
 	}
 	if err := checkStore(ctx, env, o, store); err != nil {
 		return err
 	}
-	if err := applyInstall(ctx, env, hub, objects, store); err != nil {
+	if err := applyInstall(ctx, env, hub, rendering, store); err != nil {
 		return err
 	}
 	if !o.wait {
 		return nil
 	}
 	return waitAvailable(ctx, env, hub, o.timeout)
+}
+
+// check checks all that can be checked without asking a cluster.
+func (o installOptions) check(env Env) (artifact.Store, renderOptions, error) {
+	rendering := renderOptions{Image: o.image}
+	store, err := readStore(o.storeFile, env.AllowLoopback)
+	if err != nil {
+		return store, rendering, err
+	}
+	if o.restart {
+		rendering.Restart = env.Now().UTC().Format(time.RFC3339)
+	}
+	rendering.Controllers, err = givenControllers(o.controllers)
+	return store, rendering, err
+}
+
+// requireArgo refuses a hub without Argo's Workflow CRD.
+func requireArgo(config *rest.Config) error {
+	asked, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return fmt.Errorf("reach %s: %w", config.Host, err)
+	}
+	served, err := servesWorkflows(asked)
+	if err == nil && !served {
+		err = errors.New("the hub does not serve workflows.argoproj.io/v1alpha1: install Argo Workflows (at least its CRDs) there first")
+	}
+	return err
 }
 
 // readStore reads and checks the file of --artifact-store.
@@ -221,7 +232,11 @@ func checkStore(ctx context.Context, env Env, o installOptions, store artifact.S
 }
 
 // applyInstall applies the CRDs, waits until they are served, and applies the rest.
-func applyInstall(ctx context.Context, env Env, hub client.Client, objects []*unstructured.Unstructured, store artifact.Store) error {
+func applyInstall(ctx context.Context, env Env, hub client.Client, rendering renderOptions, store artifact.Store) error {
+	objects, err := renderHub(rendering)
+	if err != nil {
+		return err
+	}
 	var crds, rest []*unstructured.Unstructured
 	var names []string
 	for _, object := range objects {
@@ -248,26 +263,26 @@ func applyInstall(ctx context.Context, env Env, hub client.Client, objects []*un
 	if err := waitEstablished(ctx, hub, names); err != nil {
 		return err
 	}
-	data := map[string]any{}
-	for key, value := range store.Data() {
-		data[key] = string(value)
+	isDeployment := func(object *unstructured.Unstructured) bool { return object.GetKind() == "Deployment" }
+	if i := slices.IndexFunc(rest, isDeployment); i >= 0 {
+		rest = slices.Insert(rest, i, renderStore(store))
 	}
-	secret := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "metadata": storeSecretMeta(), "type": "Opaque", "stringData": data,
-	}}
-	last := len(rest)
-	for i, object := range rest {
-		if object.GetKind() == "Deployment" {
-			last = i
-			break
-		}
-	}
-	rest = slices.Insert(rest, last, secret)
 	if err := apply(ctx, hub, rest); err != nil {
 		return err
 	}
 	env.sayf("applied %d objects with field manager %s", len(crds)+len(rest), fieldManager)
 	return nil
+}
+
+// renderStore is the Secret that the hub manager reads the store from.
+func renderStore(store artifact.Store) *unstructured.Unstructured {
+	data := map[string]any{}
+	for key, value := range store.Data() {
+		data[key] = string(value)
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": storeSecretMeta(), "type": "Opaque", "stringData": data,
+	}}
 }
 
 // foreignCRD reports whether a CRD exists that was not applied by us.

@@ -20,7 +20,7 @@ func waitAvailable(ctx context.Context, env Env, hub client.Client, limit time.D
 	var deployment appsv1.Deployment
 	said, err := poll(ctx, limit, func(ctx context.Context) (bool, string, error) {
 		if err := hub.Get(ctx, key, &deployment); err != nil {
-			return false, err.Error(), nil
+			return false, err.Error(), client.IgnoreNotFound(err)
 		}
 		finished, said := rolledOut(&deployment)
 		return finished, said, nil
