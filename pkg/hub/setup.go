@@ -124,6 +124,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return fmt.Errorf("index the Workflows: %w", err)
 	}
 	store := hubcopy.NewStore(mgr.GetClient(), h.objects, h.metadata, options.Now)
+	var err error
+	if store.StatusSubresource, err = hubcopy.HasStatusSubresource(h.core.Discovery()); err != nil {
+		return err
+	}
 	connections, toCluster, toPlacement := h.connections()
 	placer := &placement.Reconciler{
 		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections,

@@ -3,6 +3,7 @@ package hubcopy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,6 +25,9 @@ type Store struct {
 	metadata metadata.Interface
 	now      func() time.Time
 	recent   recent.Objects
+	// StatusSubresource says that the hub's Workflow CRD has a status subresource, which Argo's own has not: the status is then
+	// written there, and leaves the generation as it is.
+	StatusSubresource bool
 }
 
 // NewStore returns a store over a metadata cache of Workflows and two live clients.
@@ -58,14 +62,30 @@ func (s *Store) Live(ctx context.Context, key types.NamespacedName) (*unstructur
 	return object, nil
 }
 
-// Patch writes to a hub copy. The error wraps ErrLostRace if a test of the patch failed; an object that is gone is a lost
-// race too.
+// Patch writes to a hub copy, in one request unless the CRD has a status subresource. The error wraps ErrLostRace if a test of
+// the patch failed; an object that is gone is a lost race too.
 func (s *Store) Patch(ctx context.Context, key types.NamespacedName, operations ...Operation) (*metav1.PartialObjectMetadata, error) {
+	if !s.StatusSubresource {
+		return s.patch(ctx, key, operations)
+	}
+	tests, status, others := split(operations)
+	if len(status) == 0 {
+		return s.patch(ctx, key, operations)
+	}
+	written, err := s.patch(ctx, key, append(slices.Clone(tests), status...), "status")
+	if err != nil || len(others) == 0 {
+		return written, err
+	}
+	return s.patch(ctx, key, append(atVersion(tests, written.ResourceVersion), others...))
+}
+
+func (s *Store) patch(ctx context.Context, key types.NamespacedName, operations []Operation, subresource ...string) (*metav1.PartialObjectMetadata, error) {
 	raw, err := Marshal(operations)
 	if err != nil {
 		return nil, err
 	}
-	written, err := s.metadata.Resource(stellarflow.Workflows).Namespace(key.Namespace).Patch(ctx, key.Name, PatchType, raw, metav1.PatchOptions{FieldManager: "stellarflow"})
+	written, err := s.metadata.Resource(stellarflow.Workflows).Namespace(key.Namespace).
+		Patch(ctx, key.Name, PatchType, raw, metav1.PatchOptions{FieldManager: "stellarflow"}, subresource...)
 	if apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("patch workflow %s: %w: %w", key, ErrLostRace, err)
 	}

@@ -59,7 +59,7 @@ func (m *Mirrorer) Mirror(ctx context.Context, pass Pass) (*metav1.PartialObject
 			return nil, err
 		}
 	}
-	operations := pass.operations(rendered, observed, withStatus)
+	operations := pass.operations(rendered, observed, change{status: withStatus, countsGenerations: !m.Hub.StatusSubresource})
 	if operations == nil {
 		return nil, nil //nolint:nilnil // nothing to write is an answer
 	}
@@ -87,8 +87,11 @@ func (m *Mirrorer) differs(ctx context.Context, pass Pass, rendered Rendered) (b
 	return !bytes.Equal(Canonical(raw), Canonical(rendered.Status)), nil
 }
 
+// change says whether a pass writes the status, and whether the hub's generation then grows.
+type change struct{ status, countsGenerations bool }
+
 // operations returns the patch of a pass, nil if it would change nothing that matters.
-func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, withStatus bool) []hubcopy.Operation {
+func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, change change) []hubcopy.Operation {
 	annotations := map[string]*string{stellarflow.AnnotationSync: nil}
 	placement := p.Placement
 	placement.WECUID = p.WECCopy.Metadata.UID
@@ -107,9 +110,11 @@ func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, withS
 	}
 	changes := append(hubcopy.Set(p.HubCopy, "labels", labels), hubcopy.Set(p.HubCopy, "annotations", annotations)...)
 	generation := p.HubCopy.Generation
-	if withStatus {
+	if change.status {
 		changes = append(changes, hubcopy.Add(rendered.Status, "status"))
-		generation++
+		if change.countsGenerations {
+			generation++
+		}
 	}
 	if len(changes) == 0 && (rendered.Status == nil || observed.Generation == generation) {
 		return nil
