@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"stellarflow.io/stellarflow/hack/fleet/components"
@@ -33,7 +35,7 @@ type faults interface {
 }
 
 // openBackend reads the environment.
-func openBackend() (backend, error) {
+func openBackend(verb string) (backend, error) {
 	checkout, err := components.Root()
 	if err != nil {
 		return nil, err
@@ -44,6 +46,9 @@ func openBackend() (backend, error) {
 		return nil, err
 	}
 	rec, err := readRecord(p)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, errors.Join(requireRoot(verb), err)
+	}
 	if err != nil {
 		return nil, err
 	}

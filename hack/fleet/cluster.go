@@ -32,7 +32,7 @@ const (
 // ensureCluster starts a cluster unless it is well, and waits until it is.
 func (f *local) ensureCluster(ctx context.Context, c plan.Cluster) error {
 	if rec := f.recordOf(c.Name); rec.Alive() && clusterReady(ctx, c, rec.Since) == nil {
-		return nil
+		return f.tools.Heal(ctx, c)
 	}
 	if err := f.stopCluster(c); err != nil {
 		return err

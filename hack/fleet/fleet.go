@@ -68,10 +68,7 @@ func requireRoot(verb string) error {
 }
 
 // locked runs do while no other command changes this fleet.
-func (f *fleet) locked(ctx context.Context, verb string, do func(context.Context) error) error {
-	if err := requireRoot(verb); err != nil {
-		return err
-	}
+func (f *fleet) locked(ctx context.Context, do func(context.Context) error) error {
 	lock, err := process.LockDir(ctx, f.Dir(), func() { f.say.line("waiting for another command of %s ...", f) })
 	if err != nil {
 		return err

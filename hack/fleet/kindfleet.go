@@ -29,7 +29,7 @@ func (k *kindFleet) up(ctx context.Context) error {
 	if err := kind.Check(ctx); err != nil {
 		return err
 	}
-	return k.locked(ctx, "up", func(ctx context.Context) error {
+	return k.locked(ctx, func(ctx context.Context) error {
 		if err := k.build(ctx); err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (k *kindFleet) choose(ctx context.Context) error {
 }
 
 func (k *kindFleet) down(ctx context.Context) error {
-	return k.locked(ctx, "down", func(ctx context.Context) error {
+	return k.locked(ctx, func(ctx context.Context) error {
 		for _, name := range k.ClusterNames() {
 			if err := kind.Delete(ctx, kind.ClusterName(k.Fleet, name), filepath.Join(k.StateDir(), "deleted.kubeconfig")); err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,20 @@ import (
 type local struct {
 	*fleet
 	tools network.Tools
+}
+
+// locked runs do as root while no other command changes this fleet.
+func (f *local) locked(ctx context.Context, verb string, do func(context.Context) error) error {
+	if err := requireRoot(verb); err != nil {
+		return err
+	}
+	return f.fleet.locked(ctx, do)
+}
+
+// loadModules asks for the kernel's parts that nothing loads by itself. One
+// that is built in, or that this kernel lacks, is not an error here.
+func loadModules(ctx context.Context) {
+	_ = exec.CommandContext(ctx, "modprobe", "-a", "-q", "overlay", "bridge", "veth", "nf_conntrack").Run()
 }
 
 // provision makes or finds the programs.

@@ -54,7 +54,7 @@ func verb(use, short string, do func(backend, context.Context) error) *cobra.Com
 	return &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := openBackend()
+			b, err := openBackend(cmd.Name())
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func verb1(use, short string, do func(backend, context.Context, string) error) *
 	return &cobra.Command{
 		Use: use, Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := openBackend()
+			b, err := openBackend(cmd.Name())
 			if err != nil {
 				return err
 			}

@@ -66,7 +66,7 @@ func TestBadEnvironment(t *testing.T) {
 	for reason, tc := range cases {
 		t.Run(reason, func(t *testing.T) {
 			t.Setenv(tc.name, tc.value)
-			if _, err := openBackend(); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := openBackend("up"); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%s=%s: got %v, want an error with %q", tc.name, tc.value, err, tc.want)
 			}
 		})

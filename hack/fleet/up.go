@@ -18,6 +18,7 @@ func (f *local) up(ctx context.Context) error {
 		if err := f.provision(ctx); err != nil {
 			return err
 		}
+		loadModules(ctx)
 		if err := f.endStrays(); err != nil {
 			return err
 		}
