@@ -1,0 +1,70 @@
+package e2e
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// suite is a part of TestFleet.
+type suite struct {
+	name string
+	run  func(*testing.T, *fleet)
+}
+
+// shared are the suites that run side by side.
+var shared = []suite{
+	{"samples", testSamples},
+}
+
+// alone are the suites that disturb the fleet: they run after the others, one by one, in this order.
+var alone = []suite{}
+
+// TestFleet runs every suite on one fleet.
+func TestFleet(t *testing.T) {
+	f := openFleet(t)
+	var times timings
+	t.Cleanup(times.print)
+	t.Run("shared", func(t *testing.T) {
+		for _, s := range shared {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				times.measure(t)
+				s.run(t, f)
+			})
+		}
+	})
+	for _, s := range alone {
+		t.Run(s.name, func(t *testing.T) {
+			times.measure(t)
+			s.run(t, f)
+		})
+	}
+}
+
+// timings are how long the suites took, their cleanup included.
+type timings struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *timings) measure(t *testing.T) {
+	begun := time.Now()
+	t.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		verdict := "ok"
+		if t.Failed() {
+			verdict = "FAIL"
+		}
+		l.lines = append(l.lines, fmt.Sprintf("%7.1fs  %-4s  %s", time.Since(begun).Seconds(), verdict, t.Name()))
+	})
+}
+
+func (l *timings) print() {
+	sort.Strings(l.lines)
+	fmt.Printf("e2e timings\n%s\n", strings.Join(l.lines, "\n"))
+}
