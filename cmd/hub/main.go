@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -25,6 +26,7 @@ func run(args []string) error {
 		return err
 	}
 	ctrl.SetLogger(zap.New(zap.UseDevMode(false), zap.Level(options.level())))
+	klog.SetLogger(ctrl.Log) // leader election and the watches log there
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("find the hub's API server: %w", err)

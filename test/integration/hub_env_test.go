@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,6 +65,7 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard()) // each manager logs to its test
 	code := m.Run()
 	if shared.clusters != nil {
 		for _, s := range append([]*server{shared.hub}, shared.wecs["cluster1"], shared.wecs["cluster2"]) {

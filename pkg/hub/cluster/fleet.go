@@ -158,8 +158,11 @@ func (f *Fleet) FindByHubUID(uid types.UID) (State, *metav1.PartialObjectMetadat
 	return State{}, nil
 }
 
-// Settled reports whether every WEC known at the start has been tried once. Before that nothing is placed: a WEC copy of the
-// same Workflow may exist on one that was not looked at yet.
+// settleWithin bounds how long a WEC that does not even fail may keep the others waiting after a start.
+const settleWithin = 20 * time.Second
+
+// Settled reports whether every WEC has been tried once, or had its time. Before that nothing is placed: a WEC copy of the same
+// Workflow may exist on one that was not looked at yet.
 func (f *Fleet) Settled() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -167,7 +170,7 @@ func (f *Fleet) Settled() bool {
 		return false
 	}
 	for _, m := range f.connections {
-		if !m.State().Tried {
+		if state := m.State(); !state.Tried && f.Now().Sub(state.Since) < settleWithin {
 			return false
 		}
 	}

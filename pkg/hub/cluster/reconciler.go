@@ -127,6 +127,9 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 			return nil
 		}
 		state := connection.State()
+		if !state.Tried {
+			return nil // what was said before a restart stands until something is known
+		}
 		condition.Reason, condition.Message = state.Reason, state.Message
 		if state.Connected {
 			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, reasonReady, "the cluster answers and its Workflows are watched"+orphanText(state.Orphans)
