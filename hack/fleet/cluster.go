@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"stellarflow.io/stellarflow/hack/fleet/cgroup"
@@ -218,10 +219,11 @@ func (f *local) awaitCluster(ctx context.Context, c plan.Cluster) error {
 	if err == nil {
 		return nil
 	}
-	if failing := failingComponent(c, 1); failing != "" {
-		return fmt.Errorf("cluster %s is not ready: %w\n%s\nfleet up tries again, fleet down clears everything away", c.Name, err, failing)
+	reason := err.Error()
+	if failing := failingComponent(c, 1); failing != "" && !strings.Contains(reason, failing) {
+		reason += "\n" + failing
 	}
-	return fmt.Errorf("cluster %s is not ready: %w\nits logs are in %s; fleet up tries again, fleet down clears everything away", c.Name, err, c.LogDir)
+	return fmt.Errorf("cluster %s is not ready: %s\nall its logs are in %s; fleet up tries again, fleet down clears everything away", c.Name, reason, c.LogDir)
 }
 
 // failingComponent describes the component that ended at least n times, with

@@ -9,6 +9,9 @@ import (
 // tailBytes bounds what is read of a log.
 const tailBytes = 16 << 10
 
+// lineBytes is what is shown of a line.
+const lineBytes = 300
+
 // lastLines are the last n lines of a file; none if it cannot be read.
 func lastLines(path string, n int) []string {
 	f, err := os.Open(path)
@@ -29,5 +32,11 @@ func lastLines(path string, n int) []string {
 	if len(lines) == 1 && lines[0] == "" {
 		return nil
 	}
-	return lines[max(0, len(lines)-n):]
+	lines = lines[max(0, len(lines)-n):]
+	for i, line := range lines {
+		if len(line) > lineBytes {
+			lines[i] = line[:lineBytes] + " ..."
+		}
+	}
+	return lines
 }

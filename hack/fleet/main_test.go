@@ -221,6 +221,12 @@ func TestTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := lastLines(path, 15)
+	if err := os.WriteFile(path+".long", []byte(strings.Repeat("y", 5000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := lastLines(path+".long", 1); len(got) != 1 || len(got[0]) > 400 {
+		t.Errorf("a long line was not cut: %d bytes", len(got[0]))
+	}
 	if len(lines) != 15 || lines[0] != "first of the last" || lines[14] != "the reason" {
 		t.Errorf("last lines: %q", lines)
 	}

@@ -158,8 +158,7 @@ func get(ctx context.Context, url string) error {
 // poll calls check until it returns no error. A check that says final gives up
 // at once. The last error tells what was still missing.
 func poll(ctx context.Context, limit time.Duration, check func() (final bool, err error)) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+	deadline := time.After(limit)
 	for {
 		final, err := check()
 		if err == nil || final {
@@ -167,6 +166,8 @@ func poll(ctx context.Context, limit time.Duration, check func() (final bool, er
 		}
 		select {
 		case <-ctx.Done():
+			return fmt.Errorf("%w while waiting: %w", ctx.Err(), err)
+		case <-deadline:
 			return fmt.Errorf("not within %s: %w", limit, err)
 		case <-time.After(100 * time.Millisecond):
 		}
@@ -175,7 +176,7 @@ func poll(ctx context.Context, limit time.Duration, check func() (final bool, er
 
 // tail is the end of a log, for an error.
 func tail(path string) string {
-	lines := lastLines(path, 15)
+	lines := lastLines(path, 6)
 	if len(lines) == 0 {
 		return fmt.Sprintf("its log %s is empty", path)
 	}
