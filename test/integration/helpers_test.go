@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -56,4 +58,40 @@ func mustPlacement(t *testing.T, w *unstructured.Unstructured) stellarflow.Place
 // address is the host and port of the server, as a request's URL has it.
 func (s *server) address() string {
 	return strings.Trim(strings.TrimPrefix(s.config.Host, "https://"), "/")
+}
+
+// rejectLabelled makes a WEC refuse Workflows with the label forbidden, and waits until it does.
+func (s *server) rejectLabelled(t *testing.T) {
+	t.Helper()
+	deny := admissionregistrationv1.Deny
+	name := metav1.ObjectMeta{Name: "reject-labelled"}
+	reason := metav1.StatusReasonInvalid
+	for _, object := range []client.Object{
+		&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: name, Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionregistrationv1.MatchResources{
+				ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"forbidden": "yes"}},
+				ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+					Rule:       admissionregistrationv1.Rule{APIGroups: []string{"argoproj.io"}, APIVersions: []string{"*"}, Resources: []string{"workflows"}},
+				}}},
+			},
+			Validations: []admissionregistrationv1.Validation{{Expression: "false", Message: "forbidden label, says the owner of cluster1", Reason: &reason}},
+		}},
+		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: name, Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: name.Name, ValidationActions: []admissionregistrationv1.ValidationAction{deny},
+		}},
+	} {
+		if err := s.client.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.client.Delete(context.WithoutCancel(t.Context()), object) })
+	}
+	eventually(t, "the WEC to refuse the label", func(ctx context.Context) (bool, string) {
+		probe := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow",
+			"metadata": map[string]any{"generateName": "probe-", "labels": map[string]any{"forbidden": "yes"}}, "spec": map[string]any{},
+		}}
+		_, err := s.workflows("default").Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err != nil, "it takes it"
+	})
 }

@@ -163,6 +163,14 @@ func TestRefusals(t *testing.T) {
 		touch(t, c, other, "refused")
 		c.hub.waitFor(t, other, "refused", "the next refusal", waiting(`ServiceAccount "default" does not exist`))
 	})
+	t.Run("an object that the WEC's admission rejects", func(t *testing.T) {
+		first.rejectLabelled(t)
+		c.submit(t, ns, "rejected", "cluster1", func(w *unstructured.Unstructured) {
+			w.SetLabels(map[string]string{"kubestellar.io/cluster": "cluster1", "forbidden": "yes"})
+		})
+		c.hub.waitFor(t, ns, "rejected", "the refusal, in the WEC's words", waiting("cluster cluster1 refused it: it rejects the request to create the Workflow"))
+		c.hub.waitFor(t, ns, "rejected", "the reason", waiting("forbidden label, says the owner of cluster1"))
+	})
 	t.Run("the next attempt goes to another cluster that matches", func(t *testing.T) {
 		both := policy("both", map[string]string{"location-group": "edge"})
 		c.create(t, both)
