@@ -24,11 +24,13 @@ const (
 	SayClusterChanged Step = "SayClusterChanged"
 	// SayNameTaken: another of our Workflows has this name on the WEC.
 	SayNameTaken Step = "SayNameTaken"
+	// SayDisowned: the object with the recorded UID does not say any more that it is this Workflow's copy.
+	SayDisowned Step = "SayDisowned"
 	// Create: placed, never seen on the WEC.
 	Create Step = "Create"
 	// RecordUID: created, but its UID is not in the placement yet and no status came to bring it along.
 	RecordUID Step = "RecordUID"
-	// Mirror: the WEC copy or the hub copy differs from what was last observed.
+	// Mirror: the WEC copy or the hub copy differs from what was last observed, or the WEC copy is deleted there while it runs.
 	Mirror Step = "Mirror"
 	// ReleaseHarvest: the hub holds the terminal status; the WEC copy may go.
 	ReleaseHarvest Step = "ReleaseHarvest"
@@ -89,14 +91,14 @@ func Next(v View) (Step, time.Duration) {
 	case !placed:
 		return Orphaned, 0
 	case placement.ClusterID != v.ClusterID:
+		if stellarflow.Completed(v.Hub) && v.Hub.DeletionTimestamp == nil {
+			return Nothing, 0
+		}
 		return SayClusterChanged, 0
 	case v.WEC == nil:
 		return withoutWECCopy(v, placement), 0
 	case !belongs(v.WEC, placement):
-		if v.Hub.DeletionTimestamp != nil && placement.WECUID == "" {
-			return FinishCleanup, 0
-		}
-		return SayNameTaken, 0
+		return withForeignCopy(v, placement), 0
 	case v.Hub.DeletionTimestamp != nil:
 		return DeleteWECCopy, 0
 	}
@@ -121,7 +123,7 @@ func belongs(wecCopy metav1.Object, placement stellarflow.Placement) bool {
 }
 
 func whileAway(v View, placed bool) (Step, time.Duration) {
-	if !placed || stellarflow.Completed(v.Hub) || v.Hub.Annotations[stellarflow.AnnotationSync] != "" {
+	if !placed || stellarflow.Completed(v.Hub) && v.Hub.DeletionTimestamp == nil || v.Hub.Annotations[stellarflow.AnnotationSync] != "" {
 		return Nothing, 0
 	}
 	if wait := v.Silence - v.Now.Sub(v.AwaySince); wait > 0 {
@@ -142,6 +144,23 @@ func withoutWECCopy(v View, placement stellarflow.Placement) Step {
 	return Vanished
 }
 
+// withForeignCopy decides while the name is held by an object that is not, or says that it is not, this placement's copy. A hub
+// copy whose WEC copy was seen once never becomes Pending again.
+func withForeignCopy(v View, placement stellarflow.Placement) Step {
+	seen, ending, ended := placement.WECUID != "", v.Hub.DeletionTimestamp != nil, stellarflow.Completed(v.Hub)
+	switch {
+	case seen && v.WEC.UID != placement.WECUID: // ours is gone and what is there came later: recreated, or restored from a backup
+		return withoutWECCopy(v, placement)
+	case ending && !seen:
+		return FinishCleanup
+	case ended && !ending:
+		return Nothing
+	case seen:
+		return SayDisowned
+	}
+	return SayNameTaken
+}
+
 func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 	if placement.WECUID == "" {
 		if _, hasPhase := v.WEC.Labels[stellarflow.ArgoLabelPhase]; !hasPhase {
@@ -152,11 +171,12 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 		}
 		return Mirror, 0
 	}
-	if v.Settled != v.Version() && !mirrored(v) || v.Hub.Annotations[stellarflow.AnnotationSync] != "" {
-		return Mirror, 0
-	}
 	held := slices.Contains(v.WEC.Finalizers, stellarflow.FinalizerHarvest)
 	ended := stellarflow.Completed(v.WEC)
+	dying := v.WEC.DeletionTimestamp != nil && !ended // a pass sees to it that it is terminated, mirrored or not
+	if v.Settled != v.Version() && (dying || !mirrored(v)) || v.Hub.Annotations[stellarflow.AnnotationSync] != "" {
+		return Mirror, 0
+	}
 	switch {
 	case held && ended && stellarflow.Completed(v.Hub):
 		return ReleaseHarvest, 0

@@ -137,14 +137,21 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 	placement, _ := hubPlacement(v)
 	switch step {
 	case SayUnreachable:
-		return 0, s.sayAway(ctx, c, v, fmt.Sprintf("cluster %s cannot be reached since %s: %s; what is shown is the last known state",
-			c.Name, v.AwaySince.UTC().Format(time.RFC3339), c.State().Message))
+		consequence := "what is shown is the last known state"
+		if v.Hub.DeletionTimestamp != nil {
+			consequence = "it is being deleted and stays until its copy there is gone"
+		}
+		return 0, s.sayAway(ctx, c, v, fmt.Sprintf("cluster %s cannot be reached since %s: %s; %s",
+			c.Name, v.AwaySince.UTC().Format(time.RFC3339), c.State().Message, consequence))
 	case SayClusterChanged:
 		return retryRefused, s.sayAway(ctx, c, v, fmt.Sprintf("behind the name %s is another cluster now than the one this Workflow was placed on: nothing is known of it; "+
 			"bring the old cluster back, or delete this Workflow", c.Name))
 	case SayNameTaken:
 		return retryRefused, s.Placer.Refused(ctx, key, placement, fmt.Sprintf(
 			"another Workflow of this hub named %s is there (hub UID %s): delete it there, or create this one under another name", key, v.WEC.Annotations[stellarflow.AnnotationHubUID]), false)
+	case SayDisowned:
+		return retryRefused, s.sayAway(ctx, c, v, fmt.Sprintf("the Workflow of this name on cluster %s does not say any more that it is the copy of this one: "+
+			"put its annotations %s=%s and %s=%d back, or delete it there", c.Name, stellarflow.AnnotationHubUID, placement.UID, stellarflow.AnnotationAttempt, placement.Attempt))
 	case Create:
 		return s.create(ctx, c, key, v, placement)
 	case RecordUID, Mirror:
@@ -218,11 +225,11 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 	if written != nil {
 		shown = written
 	}
+	if v.WEC.DeletionTimestamp != nil && wecCopy.Spec.Shutdown == "" && !stellarflow.Completed(&wecCopy.Metadata) {
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC)) // not settled until this is done
+	}
 	settled := View{Hub: shown, WEC: &metav1.PartialObjectMetadata{ObjectMeta: wecCopy.Metadata}}
 	s.memory.Store(placement.UID, memory{createdAt: v.CreatedAt, settled: settled.Version()})
-	if v.WEC.DeletionTimestamp != nil && wecCopy.Spec.Shutdown == "" && !stellarflow.Completed(&wecCopy.Metadata) {
-		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC))
-	}
 	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
 }
 

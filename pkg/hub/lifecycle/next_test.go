@@ -1,0 +1,279 @@
+package lifecycle
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// now is the time in all views.
+var now = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+// copies are the two sides of a view under construction.
+type copies struct {
+	hub, wec  *metav1.PartialObjectMetadata
+	placement stellarflow.Placement
+	view      View
+}
+
+type option func(*copies)
+
+// newView is a view of a connected WEC whose unfinished copy is mirrored. The record is written after all options.
+func newView(options ...option) View {
+	c := &copies{
+		hub:       stellarflow.NewWorkflowMetadata(),
+		wec:       stellarflow.NewWorkflowMetadata(),
+		placement: stellarflow.Placement{UID: "hub-1", Policy: "p", Cluster: "cluster1", ClusterID: "id-1", Attempt: 2, WECUID: "wec-1"},
+		view:      View{Cluster: "cluster1", ClusterID: "id-1", Connected: true, Silence: time.Minute, Now: now, AwaySince: now},
+	}
+	c.hub.Namespace, c.hub.Name, c.hub.UID, c.hub.Generation = "argo", "w", "hub-1", 7
+	c.hub.Labels = map[string]string{stellarflow.LabelCluster: "cluster1", stellarflow.ArgoLabelPhase: "Running"}
+	c.hub.Annotations = map[string]string{stellarflow.AnnotationObserved: "wec-1/100/7/hash"}
+	c.hub.Finalizers = []string{stellarflow.FinalizerCleanup}
+	c.wec.Namespace, c.wec.Name, c.wec.UID, c.wec.ResourceVersion = "argo", "w", "wec-1", "100"
+	c.wec.Labels = map[string]string{stellarflow.LabelOrigin: "origin", stellarflow.ArgoLabelPhase: "Running"}
+	c.wec.Annotations = map[string]string{stellarflow.AnnotationHubUID: "hub-1", stellarflow.AnnotationAttempt: "2"}
+	c.wec.Finalizers = []string{stellarflow.FinalizerHarvest}
+	for _, option := range options {
+		option(c)
+	}
+	if c.hub != nil && c.hub.Annotations[stellarflow.AnnotationPlacement] == "" {
+		c.hub.Annotations[stellarflow.AnnotationPlacement] = c.placement.String()
+	}
+	c.view.Hub, c.view.WEC = c.hub, c.wec
+	return c.view
+}
+
+func noHub(c *copies) { c.hub = nil }
+func noWEC(c *copies) { c.wec = nil }
+
+// notPlaced is a hub copy without a record that counts.
+func notPlaced(c *copies) { c.hub.Labels[stellarflow.LabelCluster] = "cluster2" }
+
+func hubDeleting(c *copies) { c.hub.DeletionTimestamp = &metav1.Time{Time: now} }
+func wecDeleting(c *copies) { c.wec.DeletionTimestamp = &metav1.Time{Time: now} }
+func hubEnded(c *copies)    { c.hub.Labels[stellarflow.ArgoLabelCompleted] = "true" }
+func wecEnded(c *copies)    { c.wec.Labels[stellarflow.ArgoLabelCompleted] = "true" }
+func otherCluster(c *copies) {
+	c.view.ClusterID = "id-2"
+}
+func notHeld(c *copies) { c.wec.Finalizers = []string{"workflows.argoproj.io/artifact-gc"} }
+
+// fresh is a copy whose UID the record does not have and that Argo has not written to.
+func fresh(c *copies) {
+	c.placement.WECUID, c.hub.Annotations[stellarflow.AnnotationObserved] = "", ""
+	delete(c.wec.Labels, stellarflow.ArgoLabelPhase)
+}
+
+// unknown is a record without the WEC copy's UID.
+func unknown(c *copies) {
+	c.placement.WECUID, c.hub.Annotations[stellarflow.AnnotationObserved] = "", ""
+}
+func replaced(c *copies)    { c.wec.UID = "wec-2" }
+func foreignUID(c *copies)  { c.wec.Annotations[stellarflow.AnnotationHubUID] = "hub-0" }
+func foreignTry(c *copies)  { c.wec.Annotations[stellarflow.AnnotationAttempt] = "1" }
+func changed(c *copies)     { c.wec.ResourceVersion = "101" }
+func saysAway(c *copies)    { c.hub.Annotations[stellarflow.AnnotationSync] = "cluster1 is away" }
+func otherRecord(c *copies) { c.hub.Annotations[stellarflow.AnnotationObserved] = "wec-0/100/7/hash" }
+func noRecord(c *copies)    { c.hub.Annotations[stellarflow.AnnotationObserved] = "" }
+func hubChanged(c *copies)  { c.hub.Generation = 8 }
+
+func away(since time.Duration) option {
+	return func(c *copies) { c.view.Connected, c.view.AwaySince = false, now.Add(-since) }
+}
+
+func createdAgo(age time.Duration) option {
+	return func(c *copies) { c.view.CreatedAt = now.Add(-age) }
+}
+
+func settled(version string) option { return func(c *copies) { c.view.Settled = version } }
+
+type nextCase struct {
+	reason string
+	view   View
+	step   Step
+	after  time.Duration
+}
+
+// nextCases are all branches of Next, by what is special about each.
+func nextCases() map[string]nextCase {
+	return map[string]nextCase{
+		"NeitherCopy":         {"a key that nothing is left of", newView(noHub, noWEC), Nothing, 0},
+		"NeitherCopyAway":     {"also while the WEC is away", newView(noHub, noWEC, away(time.Hour)), Nothing, 0},
+		"NotPlacedNoCopy":     {"a Workflow of another cluster or of nobody", newView(notPlaced, noWEC), Nothing, 0},
+		"NotPlacedNoCopyAway": {"nothing is said about somebody else's Workflow", newView(notPlaced, noWEC, away(time.Hour)), Nothing, 0},
+
+		"AwayBriefly":        {"a short outage is not worth a write: look again when the silence is over", newView(away(20 * time.Second)), Nothing, 40 * time.Second},
+		"AwayJustLongEnough": {"the silence is over now", newView(away(time.Minute)), SayUnreachable, 0},
+		"AwayLong":           {"people must be told that the state is old", newView(away(time.Hour)), SayUnreachable, 0},
+		"AwaySaid":           {"said once is enough", newView(away(time.Hour), saysAway), Nothing, 0},
+		"AwayEnded":          {"a terminal status does not grow old", newView(away(time.Hour), hubEnded), Nothing, 0},
+		"AwayNotPlaced":      {"a copy that nobody claims can wait", newView(away(time.Hour), notPlaced), Nothing, 0},
+		"AwayNoHub":          {"and so can one without a hub copy", newView(away(time.Hour), noHub), Nothing, 0},
+		"AwayNeverCreated":   {"a Workflow that waits for its create is told as well", newView(away(time.Hour), noWEC, unknown), SayUnreachable, 0},
+		"AwayDeleting":       {"so is one that waits for its end", newView(away(time.Hour), hubDeleting), SayUnreachable, 0},
+
+		"OrphanNoHub":     {"no hub copy at all", newView(noHub), Orphaned, 0},
+		"OrphanNotPlaced": {"the hub copy does not claim it", newView(notPlaced), Orphaned, 0},
+		"OrphanCopied": {"a record that was copied with the object does not count", newView(func(c *copies) {
+			c.hub.UID = "hub-2"
+		}), Orphaned, 0},
+		"OrphanElsewhere": {"the next attempt went to another cluster", newView(func(c *copies) {
+			c.placement.Cluster, c.hub.Labels[stellarflow.LabelCluster] = "cluster2", "cluster2"
+		}), Orphaned, 0},
+
+		"ClusterChanged":         {"a rebuilt cluster knows nothing of the run", newView(otherCluster), SayClusterChanged, 0},
+		"ClusterChangedNoCopy":   {"and must not get it a second time", newView(otherCluster, noWEC, unknown), SayClusterChanged, 0},
+		"ClusterChangedEnded":    {"what has ended needs no cluster", newView(otherCluster, hubEnded), Nothing, 0},
+		"ClusterChangedDeleting": {"its copy cannot be deleted, which is said", newView(otherCluster, hubEnded, hubDeleting), SayClusterChanged, 0},
+
+		"Create":             {"placed, never seen there", newView(noWEC, unknown), Create, 0},
+		"NoCopyEnded":        {"ended before it was created: nothing runs", newView(noWEC, unknown, hubEnded), Nothing, 0},
+		"NoCopySeenEnded":    {"the WEC's own cleaning took it", newView(noWEC, hubEnded), Nothing, 0},
+		"NoCopyDeleting":     {"the wait can end", newView(noWEC, hubDeleting), FinishCleanup, 0},
+		"NoCopyDeletingNew":  {"deleted before it was created", newView(noWEC, unknown, hubDeleting), FinishCleanup, 0},
+		"NoCopyDeletingDone": {"ended, then deleted", newView(noWEC, hubEnded, hubDeleting), FinishCleanup, 0},
+		"Vanished":           {"seen once and gone: never created again", newView(noWEC), Vanished, 0},
+
+		"NameTaken":             {"another of our Workflows is there", newView(unknown, foreignUID), SayNameTaken, 0},
+		"NameTakenAttempt":      {"a copy of another attempt is not this one's", newView(unknown, foreignTry), SayNameTaken, 0},
+		"NameTakenDeleting":     {"the taken name is nothing to wait for", newView(unknown, foreignUID, hubDeleting), FinishCleanup, 0},
+		"NameTakenEnded":        {"a terminal status is never replaced by a complaint", newView(unknown, foreignUID, hubEnded), Nothing, 0},
+		"ReplacedForeign":       {"ours is gone and another Workflow took the name", newView(replaced, foreignUID), Vanished, 0},
+		"ReplacedRestored":      {"restored from a backup there: another object, though it says the same", newView(replaced), Vanished, 0},
+		"ReplacedEnded":         {"its end is known: it is never Pending again", newView(replaced, hubEnded), Nothing, 0},
+		"ReplacedDeleting":      {"only ours is waited for", newView(replaced, hubDeleting), FinishCleanup, 0},
+		"DisownedUID":           {"the annotation was removed there: not ours to touch, not ours to forget", newView(foreignUID), SayDisowned, 0},
+		"DisownedAttempt":       {"another attempt in the annotation", newView(foreignTry), SayDisowned, 0},
+		"DisownedEnded":         {"its end is known", newView(foreignUID, hubEnded), Nothing, 0},
+		"DisownedDeleting":      {"the wait has to be explained", newView(foreignUID, hubDeleting), SayDisowned, 0},
+		"DisownedEndedDeleting": {"also after its end", newView(foreignUID, hubEnded, hubDeleting), SayDisowned, 0},
+
+		"Delete":         {"the user deleted the Workflow", newView(hubDeleting), DeleteWECCopy, 0},
+		"DeleteFresh":    {"also if its UID is not recorded yet", newView(fresh, hubDeleting), DeleteWECCopy, 0},
+		"DeleteDeleting": {"until it is gone", newView(hubDeleting, wecDeleting), DeleteWECCopy, 0},
+
+		"UIDWaits":       {"a first status may bring the UID along", newView(fresh, createdAgo(40*time.Millisecond)), Nothing, 60 * time.Millisecond},
+		"UIDWaitsNoMore": {"no status came in time", newView(fresh, createdAgo(100*time.Millisecond)), RecordUID, 0},
+		"UIDAfterStart":  {"a copy from before this process waits for nothing", newView(fresh), RecordUID, 0},
+		"FirstStatus":    {"status and UID travel together", newView(unknown, createdAgo(time.Millisecond)), Mirror, 0},
+
+		"Mirrored":          {"both say the same", newView(), Nothing, 0},
+		"Changed":           {"the WEC copy changed", newView(changed), Mirror, 0},
+		"ChangedSettled":    {"it changed, but a pass found nothing to write", newView(changed, settled("wec-1/101/7")), Nothing, 0},
+		"ChangedAgain":      {"it changed after that pass", newView(changed, settled("wec-1/100/7")), Mirror, 0},
+		"HubChanged":        {"somebody wrote to the hub copy", newView(hubChanged), Mirror, 0},
+		"HubChangedSettled": {"and it is still what the WEC says", newView(hubChanged, settled("wec-1/100/8")), Nothing, 0},
+		"ObservedMissing":   {"nothing was mirrored yet", newView(noRecord), Mirror, 0},
+		"ObservedOther":     {"what was mirrored came from another object", newView(otherRecord), Mirror, 0},
+		"SaysAway":          {"the complaint is outdated: a mirror write removes it", newView(saysAway, settled("wec-1/100/7")), Mirror, 0},
+
+		"EndedUnmirrored": {"the end is mirrored before the copy may go", newView(changed, wecEnded), Mirror, 0},
+		"Release":         {"the hub holds the end", newView(wecEnded, hubEnded), ReleaseHarvest, 0},
+		"ReleaseDeleting": {"also while it is deleted there", newView(wecEnded, hubEnded, wecDeleting), ReleaseHarvest, 0},
+		"ReleaseNotYet":   {"the hub does not hold the end", newView(wecEnded), Nothing, 0},
+		"Released":        {"nothing is left to do", newView(wecEnded, hubEnded, notHeld), Nothing, 0},
+		"Restore":         {"a retry there: it must not vanish unseen", newView(notHeld), RestoreHarvest, 0},
+		"RestoreRefused":  {"the API server takes no new finalizer on what is being deleted", newView(notHeld, wecDeleting, settled("wec-1/100/7")), Nothing, 0},
+		"Terminate":       {"deleted there while it runs: mirrored or not, a pass sees that it is terminated", newView(wecDeleting), Mirror, 0},
+		"Terminated":      {"that pass has been", newView(wecDeleting, settled("wec-1/100/7")), Nothing, 0},
+	}
+}
+
+func TestNext(t *testing.T) {
+	for name, tc := range nextCases() {
+		t.Run(name, func(t *testing.T) {
+			before := tc.view
+			before.Hub, before.WEC = tc.view.Hub.DeepCopy(), tc.view.WEC.DeepCopy()
+			step, after := Next(tc.view)
+			if step != tc.step || after != tc.after {
+				t.Errorf("%s: Next() = %s after %s, want %s after %s", tc.reason, step, after, tc.step, tc.after)
+			}
+			if diff := cmp.Diff(before, tc.view); diff != "" {
+				t.Errorf("the view was changed, -before +after:\n%s", diff)
+			}
+			for range 3 {
+				if again, againAfter := Next(tc.view); again != step || againAfter != after {
+					t.Fatalf("the same view gives %s after %s, then %s after %s", step, after, again, againAfter)
+				}
+			}
+		})
+	}
+}
+
+// TestNextReachesEveryStep keeps the table whole when a step is added.
+func TestNextReachesEveryStep(t *testing.T) {
+	reached := map[Step]bool{}
+	for _, tc := range nextCases() {
+		reached[tc.step] = true
+	}
+	for _, step := range []Step{
+		Nothing, SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, Create, RecordUID, Mirror, ReleaseHarvest, RestoreHarvest,
+		DeleteWECCopy, FinishCleanup, Vanished, Orphaned,
+	} {
+		if !reached[step] {
+			t.Errorf("no case leads to %s", step)
+		}
+	}
+}
+
+// TestNextNeverRunsTwice is law 1 for every view of the table: once the WEC copy's UID is recorded nothing leads to a create.
+func TestNextNeverRunsTwice(t *testing.T) {
+	for name, tc := range nextCases() {
+		for _, missing := range []bool{false, true} {
+			view := tc.view
+			if missing {
+				view.WEC = nil
+			}
+			placement, placed := hubPlacement(view)
+			step, _ := Next(view)
+			if step == Create && (!placed || placement.WECUID != "" || view.WEC != nil || view.Hub.DeletionTimestamp != nil || !view.Connected) {
+				t.Errorf("%s (copy missing: %v) leads to a create", name, missing)
+			}
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		view   View
+		want   string
+	}{
+		"Both":  {"UID and resourceVersion there, generation here", newView(), "wec-1/100/7"},
+		"NoHub": {"nothing was compared", newView(noHub), ""},
+		"NoWEC": {"nothing was compared", newView(noWEC), ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := tc.view.Version(); got != tc.want {
+				t.Errorf("%s: Version() = %q, want %q", tc.reason, got, tc.want)
+			}
+		})
+	}
+	seen := map[string]bool{}
+	for i, v := range []View{newView(), newView(changed), newView(hubChanged), newView(replaced)} {
+		if seen[v.Version()] {
+			t.Errorf("view %s has the version of another one, %s", strconv.Itoa(i), v.Version())
+		}
+		seen[v.Version()] = true
+	}
+}
+
+func TestRemember(t *testing.T) {
+	var s Syncer
+	if got := s.remember("hub-1"); got != (memory{}) {
+		t.Errorf("an unknown Workflow is remembered as %+v", got)
+	}
+	known := memory{createdAt: now, settled: "x"}
+	s.memory.Store(types.UID("hub-1"), known)
+	if got := s.remember("hub-1"); got != known {
+		t.Errorf("remember() = %+v, want %+v", got, known)
+	}
+}
