@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"stellarflow.io/stellarflow/hack/fleet/argo"
@@ -25,7 +26,7 @@ import (
 )
 
 // argoLimit bounds how long Argo may take to run.
-const argoLimit = 3 * time.Minute
+const argoLimit = 5 * time.Minute
 
 // appliedAnnotation on the namespace argo holds the hash of what was applied,
 // so that up on a healthy fleet applies nothing.
@@ -78,7 +79,13 @@ func (f *fleet) apply(ctx context.Context, c plan.Cluster, manifests []byte, has
 	if err != nil {
 		return fmt.Errorf("install Argo on cluster %s: %w", c.Name, err)
 	}
-	return f.kubectl(ctx, c, nil, "annotate", "--overwrite", "namespace", argo.Namespace, appliedAnnotation+"="+hash)
+	cs, err := client(c)
+	if err != nil {
+		return err
+	}
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, appliedAnnotation, hash)
+	_, err = cs.CoreV1().Namespaces().Patch(ctx, argo.Namespace, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	return err
 }
 
 func (f *fleet) kubectl(ctx context.Context, c plan.Cluster, stdin []byte, args ...string) error {

@@ -21,7 +21,7 @@ import (
 const (
 	// clusterLimit bounds how long a cluster may take to be ready; it takes
 	// about 7 s on an idle machine.
-	clusterLimit = 3 * time.Minute
+	clusterLimit = 5 * time.Minute
 	// stopLimit is more than the first process gives the others.
 	stopLimit = 15 * time.Second
 	// maxExits is how often a component may end before we give up.
@@ -32,7 +32,7 @@ const (
 
 // ensureCluster starts a cluster unless it is well, and waits until it is.
 func (f *local) ensureCluster(ctx context.Context, c plan.Cluster) error {
-	if rec := f.recordOf(c.Name); rec.Alive() && clusterReady(ctx, c, rec.Since) == nil {
+	if f.isWell(ctx, c) {
 		return f.tools.Heal(ctx, c)
 	}
 	if err := f.stopCluster(c); err != nil {
@@ -46,6 +46,15 @@ func (f *local) ensureCluster(ctx context.Context, c plan.Cluster) error {
 	}
 	f.say.line("%s is ready at %s", c.Name, c.Server())
 	return nil
+}
+
+func (f *local) isWell(ctx context.Context, c plan.Cluster) bool {
+	rec := f.recordOf(c.Name)
+	if !rec.Alive() {
+		return false
+	}
+	cs, err := client(c)
+	return err == nil && clusterReady(ctx, cs, c, rec.Since) == nil
 }
 
 // stopCluster ends a cluster's processes, asked or killed, and removes what
@@ -207,14 +216,18 @@ func writeFile(path, content string, mode os.FileMode) error {
 // ending ends the wait.
 func (f *local) awaitCluster(ctx context.Context, c plan.Cluster) error {
 	rec := f.recordOf(c.Name)
-	err := poll(ctx, clusterLimit, func() (bool, error) {
+	cs, err := client(c)
+	if err != nil {
+		return err
+	}
+	err = poll(ctx, clusterLimit, func() (bool, error) {
 		if !rec.Alive() {
 			return true, fmt.Errorf("the first process of cluster %s ended\n%s", c.Name, tail(filepath.Join(c.LogDir, "node.log")))
 		}
 		if failing := failingComponent(c, maxExits); failing != "" {
 			return true, errors.New(failing)
 		}
-		return false, clusterReady(ctx, c, rec.Since)
+		return false, clusterReady(ctx, cs, c, rec.Since)
 	})
 	if err == nil {
 		return nil

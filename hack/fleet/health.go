@@ -29,11 +29,7 @@ func client(c plan.Cluster) (*kubernetes.Clientset, error) {
 
 // clusterReady says what a cluster still lacks: an API server that is ready, a
 // node that is, and said so after a time.
-func clusterReady(ctx context.Context, c plan.Cluster, after time.Time) error {
-	cs, err := client(c)
-	if err != nil {
-		return err
-	}
+func clusterReady(ctx context.Context, cs *kubernetes.Clientset, c plan.Cluster, after time.Time) error {
 	if err := apiReady(ctx, cs); err != nil {
 		return err
 	}

@@ -198,7 +198,7 @@ func TestPoll(t *testing.T) {
 	for reason, tc := range cases {
 		t.Run(reason, func(t *testing.T) {
 			n := 0
-			err := poll(t.Context(), 350*time.Millisecond, func() (bool, error) { n++; return tc.check(n) })
+			err := poll(t.Context(), 900*time.Millisecond, func() (bool, error) { n++; return tc.check(n) })
 			if !errors.Is(err, tc.want) || (tc.want == nil && err != nil) || (tc.calls > 0 && n != tc.calls) {
 				t.Errorf("got %v after %d calls, want %v after %d", err, n, tc.want, tc.calls)
 			}

@@ -169,7 +169,7 @@ func poll(ctx context.Context, limit time.Duration, check func() (final bool, er
 			return fmt.Errorf("%w while waiting: %w", ctx.Err(), err)
 		case <-deadline:
 			return fmt.Errorf("not within %s: %w", limit, err)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(250 * time.Millisecond):
 		}
 	}
 }
