@@ -168,24 +168,24 @@ func checkUser(user *api.AuthInfo) []string {
 			problems = append(problems, problem)
 		}
 	}
-	const useToken = "use a ServiceAccount's token or client certificate data"
+	const instead = "use a ServiceAccount's token or client certificate data"
 	if user.Exec != nil {
-		problems = append(problems, fmt.Sprintf("exec runs the program %q: %s", user.Exec.Command, useToken))
+		problems = append(problems, fmt.Sprintf("exec runs the program %q: %s", user.Exec.Command, instead))
 	}
 	if user.AuthProvider != nil {
-		problems = append(problems, fmt.Sprintf("auth-provider %q is a plugin: %s", user.AuthProvider.Name, useToken))
+		problems = append(problems, fmt.Sprintf("auth-provider %q is a plugin: %s", user.AuthProvider.Name, instead))
 	}
 	refuse(user.TokenFile != "", refusedFile("tokenFile", "token"))
 	refuse(user.ClientCertificate != "", refusedFile("client-certificate", "client-certificate-data"))
 	refuse(user.ClientKey != "", refusedFile("client-key", "client-key-data"))
-	refuse(user.Username != "" || user.Password != "", "username and password are no credential of an API server any more: "+useToken)
+	refuse(user.Username != "" || user.Password != "", "username and password are no credential of an API server any more: "+instead)
 	refuse(user.Impersonate != "" || user.ImpersonateUID != "" || len(user.ImpersonateGroups) > 0 || len(user.ImpersonateUserExtra) > 0,
 		"act-as (impersonation) hides who acts: use a credential of the acting user")
 	if len(problems) > 0 {
 		return problems
 	}
 	hasCert, hasKey := len(user.ClientCertificateData) > 0, len(user.ClientKeyData) > 0
-	refuse(user.Token == "" && !hasCert && !hasKey, "the user has no credential: "+useToken)
+	refuse(user.Token == "" && !hasCert && !hasKey, "the user has no credential: "+instead)
 	refuse(hasCert != hasKey, "client-certificate-data and client-key-data belong together and one is missing: give both")
 	if hasCert && hasKey {
 		_, err := tls.X509KeyPair(user.ClientCertificateData, user.ClientKeyData)
