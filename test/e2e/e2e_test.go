@@ -17,11 +17,23 @@ type suite struct {
 
 // shared are the suites that run side by side.
 var shared = []suite{
+	{"every-event", testEveryEvent},
 	{"samples", testSamples},
+	{"waiting", testWaiting},
+	{"delete", testDelete},
+	{"guard", testGuard},
+	{"argo-server", testArgoServer},
+	{"both-clusters", testBothClusters},
+	{"local", testLocal},
+	{"untagged", testUntagged},
 }
 
 // alone are the suites that disturb the fleet: they run after the others, one by one, in this order.
-var alone = []suite{}
+var alone = []suite{
+	{"outage", testOutage},
+	{"crash", testCrash},
+	{"leave", testLeave},
+}
 
 // TestFleet runs every suite on one fleet.
 func TestFleet(t *testing.T) {

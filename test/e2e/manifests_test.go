@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// suspended is a Workflow with one template, main, that is meant for a cluster.
-func suspended(name, target, template string) string {
+// suspended is a Workflow that is meant for a cluster; its templates begin with main.
+func suspended(name, target, templates string) string {
 	return fmt.Sprintf(`
 apiVersion: argoproj.io/v1alpha1
 kind: Workflow
@@ -17,20 +17,16 @@ spec:
   suspend: true
   entrypoint: main
   templates:
-  - name: main
-%s`, name, target, indent(template))
+  %s
+`, name, target, strings.ReplaceAll(strings.TrimSpace(templates), "\n", "\n  "))
 }
 
-// shell is a template of one container that runs a script.
+// shell is the template main: one container that runs a script.
 func shell(script string) string {
-	return fmt.Sprintf("container: {image: alpine:3.7, command: [sh, -c], args: [%q]}", script)
+	return fmt.Sprintf("- name: main\n  container: {image: alpine:3.7, command: [sh, -c], args: [%q]}", script)
 }
 
 // retried is shell for what must survive the loss of its node.
 func retried(script string) string {
-	return "retryStrategy: {limit: 10, retryPolicy: Always}\n" + shell(script)
-}
-
-func indent(text string) string {
-	return "    " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ") + "\n"
+	return shell(script) + "\n  retryStrategy: {limit: 10, retryPolicy: Always}"
 }
