@@ -63,10 +63,6 @@ fuzz: ## Fuzz the path dialect and the transforms, FUZZTIME each
 	@go test ./transforms -run '^$$' -fuzz '^FuzzParsePath$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	@go test ./transforms -run '^$$' -fuzz '^FuzzApply$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 
-.PHONY: bench
-bench: ## Measure speed against a baseline of the same run
-	@assets=$$(go run ./hack/fleet assets) && KUBEBUILDER_ASSETS="$$assets" go test ./test/bench/... -run '^$$' -bench . $(TESTARGS)
-
 .PHONY: needs-root
 needs-root:
 	@if [ "$$(id -u)" != 0 ]; then \

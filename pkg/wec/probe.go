@@ -132,12 +132,12 @@ func troubleOf(err error, action string) *Trouble {
 	case apierrors.IsForbidden(err):
 		return &Trouble{ReasonForbidden, fmt.Sprintf("the hub may not %s there: run `stellarflow join` again to restore its rights", action)}
 	default:
-		return &Trouble{ReasonUnreachable, fmt.Sprintf("cannot %s: %s: check the cluster and the network between it and the hub", action, plain(err))}
+		return &Trouble{ReasonUnreachable, fmt.Sprintf("cannot %s: %s: check the cluster and the network between it and the hub", action, Plain(err))}
 	}
 }
 
-// plain shortens an error to one that stays the same between tries: client ports and request ids differ each time.
-func plain(err error) string {
+// Plain shortens an error to one that stays the same between tries: client ports and request ids differ each time.
+func Plain(err error) string {
 	text := err.Error()
 	for _, known := range []string{
 		"connection refused", "no route to host", "network is unreachable", "i/o timeout", "context deadline exceeded", "connection reset by peer",

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -136,4 +137,41 @@ func TestHostileStatus(t *testing.T) {
 	if !strings.Contains(text, `"key":"a/b"`) || !placedOn("cluster1")(shown) {
 		t.Errorf("what is good was lost: %s", text)
 	}
+}
+
+// TestClusterLeaves deletes finished Workflows of a cluster that left before, and one that leaves after.
+func TestClusterLeaves(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	for _, name := range []string{"before", "after"} {
+		c.running(t, ns, name, "cluster1")
+		c.wecs["cluster1"].argo(t, ns, name, "Succeeded")
+		c.hub.waitFor(t, ns, name, "its end", inPhase("Succeeded"))
+	}
+	c.wecs["cluster1"].waitFor(t, ns, "before", "harvest released", func(w *unstructured.Unstructured) bool { return !hasFinalizer(w, stellarflow.FinalizerHarvest) })
+	for _, object := range []client.Object{
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: stellarflow.SystemNamespace, Name: stellarflow.CredentialName("cluster1")}},
+		&clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "cluster1"}},
+	} {
+		if err := c.hub.client.Delete(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"before", "after"} {
+		if err := c.hub.workflows(ns).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		c.hub.waitFor(t, ns, name, "the hub copy to go", gone)
+	}
+}
+
+// TestBrokenStoreIsSaid breaks the Secret of the artifact store: it is said on the Workflow that waits for it.
+func TestBrokenStoreIsSaid(t *testing.T) {
+	c := sharedClusters(t)
+	c.create(t, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: stellarflow.SystemNamespace, Name: "broken-store"},
+		Data:       map[string][]byte{"endpoint": []byte("http://not a host")},
+	})
+	_, _, ns := setUp(t, managerOptions{store: "broken-store"})
+	c.submit(t, ns, "needs-store", "cluster1")
+	c.hub.waitFor(t, ns, "needs-store", "what is wrong", waiting("secret stellarflow-system/broken-store"))
 }

@@ -29,6 +29,8 @@ const (
 	syncTimeout = 60 * time.Second
 	// A key that keeps failing is tried again after 50 ms at first and never less often than every 30 s.
 	firstBackoff, lastBackoff = 50 * time.Millisecond, 30 * time.Second
+	// After this many tries in a row, some three seconds, the user is told.
+	patience = 6
 )
 
 // Connection is the hub's connection to one WEC.
@@ -61,6 +63,8 @@ type Connection struct {
 type Handler interface {
 	// Sync brings both copies one step further and returns after how long to look again (zero: when something changes).
 	Sync(ctx context.Context, connection *Connection, key types.NamespacedName) (time.Duration, error)
+	// Stuck says on a hub copy that Sync keeps failing for it.
+	Stuck(ctx context.Context, connection *Connection, key types.NamespacedName, cause error) error
 	// Keys returns the hub copies that are placed on a cluster.
 	Keys(ctx context.Context, cluster stellarflow.ClusterName) ([]types.NamespacedName, error)
 }
@@ -151,14 +155,17 @@ func (c *Connection) check(ctx context.Context) bool {
 	if err == nil && c.fixedID != "" && facts.ID != c.fixedID {
 		err = &wec.Trouble{Reason: wec.ReasonChanged, Message: "behind the address is another cluster than before: run `stellarflow leave` and `stellarflow join` for the new one"}
 	}
-	if err == nil {
+	skewed := isSkewed(err)
+	if err == nil || skewed {
 		c.fixedID = facts.ID
-		err = c.ensureWatch(ctx)
+		if watching := c.ensureWatch(ctx); watching != nil {
+			err, skewed = watching, false
+		}
 	}
 	if ctx.Err() != nil {
 		return false
 	}
-	next := State{Name: c.Name, Connected: err == nil, Tried: true, Facts: facts}
+	next := State{Name: c.Name, Connected: err == nil || skewed, Tried: true, Facts: facts}
 	if err != nil {
 		next.Reason, next.Message = wec.ReasonUnreachable, err.Error()
 		var trouble *wec.Trouble
@@ -171,6 +178,12 @@ func (c *Connection) check(ctx context.Context) bool {
 	}
 	c.publish(ctx, next)
 	return err == nil
+}
+
+// isSkewed reports whether a wrong clock is all that a probe found: nothing new is placed there, and what runs is followed.
+func isSkewed(err error) bool {
+	var trouble *wec.Trouble
+	return errors.As(err, &trouble) && trouble.Reason == wec.ReasonClockSkew
 }
 
 func (c *Connection) publish(ctx context.Context, next State) {
@@ -247,6 +260,11 @@ func (c *Connection) pass(ctx context.Context, key types.NamespacedName) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
+		if c.queue.NumRequeues(key) >= patience {
+			if err := c.handler.Stuck(ctx, c, key, err); err != nil {
+				c.log.Info("cannot say that a step fails", "workflow", key, "error", err.Error())
+			}
+		}
 		c.queue.AddRateLimited(key)
 	case after > 0:
 		c.queue.Forget(key)

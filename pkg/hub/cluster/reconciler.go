@@ -131,7 +131,7 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 			return nil // what was said before a restart stands until something is known
 		}
 		condition.Reason, condition.Message = state.Reason, state.Message
-		if state.Connected {
+		if state.Healthy() {
 			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, reasonReady, "the cluster answers and its Workflows are watched"+orphanText(state.Orphans)
 		}
 		if !meta.IsStatusConditionPresentAndEqual(managed.Status.Conditions, clusterv1.ManagedClusterConditionJoined, metav1.ConditionTrue) && state.Facts.Version != "" {

@@ -13,11 +13,11 @@ import (
 // State is what the hub knows of one WEC.
 type State struct {
 	Name stellarflow.ClusterName
-	// Connected is true while the last probe answered and the watch is complete; Workflows are placed and synced only then.
+	// Connected is true while the last probe answered and the watch is complete; Workflows are synced only then.
 	Connected bool
 	// Since is when Connected last changed.
 	Since time.Time
-	// Reason and Message say why it is not connected; Reason is one of package wec's.
+	// Reason and Message say why nothing is placed there; Reason is one of package wec's, empty while there is nothing wrong.
 	Reason, Message string
 	// Facts are those of the last probe that answered.
 	Facts wec.Facts
@@ -26,6 +26,9 @@ type State struct {
 	// Tried is true once the first probe has ended, well or not.
 	Tried bool
 }
+
+// Healthy reports whether Workflows may be placed there.
+func (s State) Healthy() bool { return s.Connected && s.Reason == "" }
 
 // ID is the WEC's identity, empty until it was seen.
 func (s State) ID() types.UID { return s.Facts.ID }

@@ -128,8 +128,8 @@ func ensureNamespace(ctx context.Context, hubID types.UID, target Target, name s
 		return false, &Refusal{ReasonNamespaceRefused, fmt.Sprintf("namespace %q is being deleted there: wait until it is gone", name)}
 	case !ours && !slices.Contains(target.Namespaces, name) && found.Labels[stellarflow.LabelAccept] != "true":
 		return false, &Refusal{ReasonNamespaceRefused, fmt.Sprintf(
-			"namespace %q exists there and does not accept Workflows from this hub: run `stellarflow join %s --namespaces %s`, or label it %s=true on the cluster",
-			name, target.Name, name, stellarflow.LabelAccept)}
+			"namespace %q exists there and does not accept Workflows from this hub: label it %s=true on the cluster, or join it again (`stellarflow join %s --kubeconfig FILE`) with %s in --namespaces",
+			name, stellarflow.LabelAccept, target.Name, name)}
 	}
 	return ours, nil
 }

@@ -85,7 +85,7 @@ func unhealthy(managed *clusterv1.ManagedCluster, connections Connections) strin
 		}
 		return fmt.Sprintf("it has not joined: run `stellarflow join %s`", name)
 	}
-	if state := connection.State(); !state.Connected {
+	if state := connection.State(); !state.Healthy() {
 		return state.Message
 	}
 	return ""

@@ -29,7 +29,6 @@ const (
 	eventCreated  = "CreatedOnCluster"
 	eventSkipped  = "TransformSkipped"
 	eventVanished = "WECCopyVanished"
-	eventStuck    = "NotMirrored"
 )
 
 // retryRefused is how often a WEC that refused is asked again while no other cluster can take the Workflow.
@@ -141,16 +140,16 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 		if v.Hub.DeletionTimestamp != nil {
 			consequence = "it is being deleted and stays until its copy there is gone"
 		}
-		return 0, s.sayAway(ctx, c, v, fmt.Sprintf("cluster %s cannot be reached since %s: %s; %s",
+		return 0, s.say(ctx, c, v, sayUnreachable, fmt.Sprintf("cluster %s cannot be reached since %s: %s; %s",
 			c.Name, v.AwaySince.UTC().Format(time.RFC3339), c.State().Message, consequence))
 	case SayClusterChanged:
-		return retryRefused, s.sayAway(ctx, c, v, fmt.Sprintf("behind the name %s is another cluster now than the one this Workflow was placed on: nothing is known of it; "+
-			"bring the old cluster back, or delete this Workflow", c.Name))
+		return retryRefused, s.say(ctx, c, v, sayChanged, fmt.Sprintf("behind the name %s is another cluster now than the one this Workflow was placed on: nothing is known of it; "+
+			"bring the old cluster back, or give this Workflow up as docs/spec/workflow.md says", c.Name))
 	case SayNameTaken:
 		return retryRefused, s.Placer.Refused(ctx, key, placement, fmt.Sprintf(
 			"another Workflow of this hub named %s is there (hub UID %s): delete it there, or create this one under another name", key, v.WEC.Annotations[stellarflow.AnnotationHubUID]), false)
 	case SayDisowned:
-		return retryRefused, s.sayAway(ctx, c, v, fmt.Sprintf("the Workflow of this name on cluster %s does not say any more that it is the copy of this one: "+
+		return retryRefused, s.say(ctx, c, v, sayDisowned, fmt.Sprintf("the Workflow of this name on cluster %s does not say any more that it is the copy of this one: "+
 			"put its annotations %s=%s and %s=%d back, or delete it there", c.Name, stellarflow.AnnotationHubUID, placement.UID, stellarflow.AnnotationAttempt, placement.Attempt))
 	case Create:
 		return s.create(ctx, c, key, v, placement)
@@ -169,20 +168,6 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 	case Nothing:
 	}
 	return 0, nil
-}
-
-// sayAway writes the sync annotation, unless it says so already.
-func (s *Syncer) sayAway(ctx context.Context, c *cluster.Connection, v View, message string) error {
-	if v.Hub.Annotations[stellarflow.AnnotationSync] == message {
-		return nil
-	}
-	if err := s.Away.Wait(ctx); err != nil {
-		return fmt.Errorf("say that %q is away: %w", c.Name, err)
-	}
-	key := types.NamespacedName{Namespace: v.Hub.Namespace, Name: v.Hub.Name}
-	operations := append(hubcopy.Unchanged(v.Hub), hubcopy.Add(message, "metadata", "annotations", stellarflow.AnnotationSync))
-	_, err := s.Hub.Patch(ctx, key, operations...)
-	return err
 }
 
 func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement) (time.Duration, error) {
@@ -207,19 +192,18 @@ func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.Na
 // mirror reads the WEC copy once and makes the hub copy show it.
 func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement) (time.Duration, error) {
 	wecCopy, err := upsync.Read(ctx, c.Clients.Objects, key)
-	if err != nil {
-		return 0, fmt.Errorf("on %q: %w", c.Name, err)
-	}
-	if !belongs(&wecCopy.Metadata, placement) {
+	if err == nil && !belongs(&wecCopy.Metadata, placement) {
 		return time.Second, nil // replaced since the cache saw it: the watch will tell
 	}
-	written, err := s.Mirrorer.Mirror(ctx, upsync.Pass{Key: key, HubCopy: v.Hub, Placement: placement, WECCopy: wecCopy})
+	var written *metav1.PartialObjectMetadata
+	if err == nil {
+		written, err = s.Mirrorer.Mirror(ctx, upsync.Pass{Key: key, HubCopy: v.Hub, Placement: placement, WECCopy: wecCopy})
+	}
 	switch {
 	case errors.Is(err, upsync.ErrNotMirrorable), errors.Is(err, upsync.ErrRestored):
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventStuck, "Mirror", "%s", err.Error())
-		return retryRefused, s.sayAway(ctx, c, v, fmt.Sprintf("what cluster %s says is not shown: %s", c.Name, err))
+		return retryRefused, s.say(ctx, c, v, sayNotMirrored, fmt.Sprintf("what cluster %s says is not shown: %s", c.Name, err))
 	case err != nil:
-		return 0, err
+		return 0, fmt.Errorf("mirror from %q: %w", c.Name, err)
 	}
 	shown := v.Hub
 	if written != nil {

@@ -31,6 +31,8 @@ const (
 	eventWaiting  = "WaitingForCluster"
 	eventRestored = "PlacementRestored"
 	eventRefused  = "ClusterRefused"
+	eventCleaned  = "CopiedKeysRemoved"
+	eventDeparted = "ClusterLeft"
 )
 
 const (
@@ -88,9 +90,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil || workflow == nil {
 		return ctrl.Result{}, err
 	}
-	if _, placed := stellarflow.PlacementOf(workflow); placed {
+	if placement, placed := stellarflow.PlacementOf(workflow); placed {
 		r.assumed.drop(workflow.UID)
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, r.departed(ctx, request.NamespacedName, workflow, placement)
 	}
 	result, err := r.place(ctx, request.NamespacedName, workflow)
 	if errors.Is(err, hubcopy.ErrLostRace) {

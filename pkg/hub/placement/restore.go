@@ -5,8 +5,10 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
@@ -42,6 +44,30 @@ func (r *Reconciler) removeCopied(ctx context.Context, key types.NamespacedName,
 	operations := append(hubcopy.Unchanged(workflow), hubcopy.Set(workflow, "labels", labels)...)
 	operations = append(operations, hubcopy.Set(workflow, "annotations", annotations)...)
 	operations = append(operations, hubcopy.RemoveFinalizer(workflow, stellarflow.FinalizerCleanup)...)
-	_, err := r.Hub.Patch(ctx, key, operations...)
+	written, err := r.Hub.Patch(ctx, key, operations...)
+	if err != nil {
+		return err
+	}
+	r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventCleaned, "Place",
+		"labels and annotations under %s came with a copy of another Workflow and were removed: they say nothing about this one", stellarflow.Prefix)
+	return nil
+}
+
+// departed lets a finished hub copy go whose cluster has left: its end is known, nothing runs there, and nobody will ever say
+// that the copy is gone.
+func (r *Reconciler) departed(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata, placement stellarflow.Placement) error {
+	operations := hubcopy.RemoveFinalizer(workflow, stellarflow.FinalizerCleanup)
+	if operations == nil || workflow.DeletionTimestamp == nil || !stellarflow.Completed(workflow) {
+		return nil
+	}
+	if _, connected := r.Fleet.Get(placement.Cluster); connected || !r.Fleet.Settled() {
+		return nil
+	}
+	err := r.Live.Get(ctx, types.NamespacedName{Name: string(placement.Cluster)}, &clusterv1.ManagedCluster{})
+	if !apierrors.IsNotFound(err) {
+		return err // nil while the cluster is known: a later join may bring the credential back
+	}
+	r.Recorder.Eventf(workflow, nil, corev1.EventTypeNormal, eventDeparted, "Delete", "cluster %s has left; a finished copy that may be there stays there", placement.Cluster)
+	_, err = r.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(workflow)}, operations...)...)
 	return err
 }

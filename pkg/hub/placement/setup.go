@@ -29,7 +29,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, states <-chan event.Type
 	return ctrl.NewControllerManagedBy(mgr).Named("placement").
 		For(stellarflow.NewWorkflowMetadata(), builder.OnlyMetadata).
 		Watches(&v1alpha1.BindingPolicy{}, waiting, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&clusterv1.ManagedCluster{}, waiting, relabelled).
+		Watches(&clusterv1.ManagedCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, managed client.Object) []ctrl.Request {
+			return append(r.waiting(ctx), r.indexed(ctx, inventory.Ending(stellarflow.ClusterName(managed.GetName())))...)
+		}), relabelled).
 		Watches(&corev1.Namespace{}, waiting, builder.OnlyMetadata, relabelled).
 		WatchesRawSource(source.Channel(states, handler.TypedEnqueueRequestsFromMapFunc(
 			func(ctx context.Context, _ *clusterv1.ManagedCluster) []ctrl.Request { return r.waiting(ctx) }))).
@@ -39,9 +41,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, states <-chan event.Type
 
 // waiting returns the Workflows that are not placed: something that they may wait for has changed.
 func (r *Reconciler) waiting(ctx context.Context) []ctrl.Request {
-	items, err := inventory.Indexed(ctx, r.Cache, inventory.Waiting)
+	return r.indexed(ctx, inventory.Waiting)
+}
+
+func (r *Reconciler) indexed(ctx context.Context, value string) []ctrl.Request {
+	items, err := inventory.Indexed(ctx, r.Cache, value)
 	if err != nil {
-		logf.FromContext(ctx).Error(err, "list the waiting Workflows")
+		logf.FromContext(ctx).Error(err, "list Workflows", "index", value)
 		return nil
 	}
 	requests := make([]ctrl.Request, 0, len(items))

@@ -17,35 +17,57 @@ const maxKeyBytes = 1024 // S3's own limit
 
 // clean removes from a status what the hub must not follow. It changes the status.
 func (r Rules) clean(status map[string]any) error {
-	for _, field := range droppedFields {
-		delete(status, field)
+	packed, _ := status["compressedNodes"].(string)
+	for _, field := range append([]string{"compressedNodes"}, droppedFields...) {
+		remove(status, field)
 	}
-	if packed, ok := status["compressedNodes"].(string); ok && packed != "" {
-		nodes, err := unpack(packed)
+	nodes, found := status["nodes"]
+	remove(status, "nodes")
+	if packed != "" {
+		unpacked, err := unpack(packed)
 		if err != nil {
 			return err
 		}
+		nodes, found = unpacked, true
+	}
+	r.walk(status)
+	if byID, ok := nodes.(map[string]any); ok { // its keys are names of Workflows: no field of ours
+		for _, node := range byID {
+			r.walk(node)
+		}
+	} else {
+		r.walk(nodes)
+	}
+	if found {
 		status["nodes"] = nodes
 	}
-	delete(status, "compressedNodes")
-	r.walk(status)
 	if r.Repository != nil {
 		status["artifactRepositoryRef"] = r.Repository
 	}
 	return nil
 }
 
+// remove deletes a field in whatever case it is written: where Argo decodes with encoding/json (compressedNodes, steps), it
+// takes "S3" for s3.
+func remove(object map[string]any, field string) {
+	for key := range object {
+		if strings.EqualFold(key, field) {
+			delete(object, key)
+		}
+	}
+}
+
 // walk goes through templates, nodes and outputs alike: wherever an artifact stands, it stands under one of these keys.
 func (r Rules) walk(value any) {
 	switch value := value.(type) {
 	case map[string]any:
-		delete(value, "archiveLocation")
-		delete(value, "artifactRepositoryRef")
+		remove(value, "archiveLocation")
+		remove(value, "artifactRepositoryRef")
 		for key, child := range value {
-			switch key {
-			case "artifact", "artifactPaths":
+			switch {
+			case strings.EqualFold(key, "artifact"), strings.EqualFold(key, "artifactPaths"):
 				r.relocate(child)
-			case "artifacts":
+			case strings.EqualFold(key, "artifacts"):
 				if list, ok := child.([]any); ok {
 					for _, artifact := range list {
 						r.relocate(artifact)
@@ -69,7 +91,7 @@ func (r Rules) relocate(value any) {
 	}
 	s3, _ := artifact["s3"].(map[string]any)
 	for _, location := range locations {
-		delete(artifact, location)
+		remove(artifact, location)
 	}
 	key, _ := s3["key"].(string)
 	if key == "" || len(key) > maxKeyBytes || !isOr(s3["bucket"], r.Bucket) || !isOr(s3["endpoint"], r.Endpoint) || escapes(key) {

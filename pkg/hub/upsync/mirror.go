@@ -127,8 +127,8 @@ func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, chang
 	tests := []hubcopy.Operation{
 		hubcopy.SameObject(p.HubCopy),
 		hubcopy.Test(p.HubCopy.Generation, "metadata", "generation"),
-		hubcopy.Test(p.HubCopy.Annotations[stellarflow.AnnotationPlacement], "metadata", "annotations", stellarflow.AnnotationPlacement),
-		hubcopy.Test(p.HubCopy.Annotations[stellarflow.AnnotationObserved], "metadata", "annotations", stellarflow.AnnotationObserved),
+		hubcopy.Test(optional(p.HubCopy.Annotations, stellarflow.AnnotationPlacement), "metadata", "annotations", stellarflow.AnnotationPlacement),
+		hubcopy.Test(optional(p.HubCopy.Annotations, stellarflow.AnnotationObserved), "metadata", "annotations", stellarflow.AnnotationObserved),
 	}
 	return append(tests, changes...)
 }
