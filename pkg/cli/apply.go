@@ -42,7 +42,7 @@ func poll(ctx context.Context, limit time.Duration, done func(ctx context.Contex
 	said := ""
 	for {
 		finished, now, err := done(ctx)
-		if now != "" {
+		if now != "" && ctx.Err() == nil { // at the end of the time a look fails for that reason alone
 			said = now
 		}
 		if finished || (err != nil && ctx.Err() == nil) {
