@@ -59,11 +59,18 @@ func (f *hubFlags) config() (*rest.Config, error) {
 
 // client is a client for the hub.
 func (f *hubFlags) client() (client.Client, error) {
+	_, c, err := f.connect()
+	return c, err
+}
+
+// connect is a client for the hub and the config that it was made from.
+func (f *hubFlags) connect() (*rest.Config, client.Client, error) {
 	config, err := f.config()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return newClient(config)
+	c, err := newClient(config)
+	return config, c, err
 }
 
 // newClient is a client that knows every kind that the CLI reads.

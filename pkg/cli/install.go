@@ -85,11 +85,7 @@ func install(ctx context.Context, env Env, o installOptions) error {
 	if o.dryRun && len(o.controllers) > 0 { // nothing is asked of any cluster
 		return printInstall(env, rendering)
 	}
-	config, err := o.hub.config()
-	if err != nil {
-		return err
-	}
-	hub, err := newClient(config)
+	config, hub, err := o.hub.connect()
 	if err != nil {
 		return err
 	}

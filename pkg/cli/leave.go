@@ -49,11 +49,7 @@ func leave(ctx context.Context, env Env, o joinOptions) error {
 			return err
 		}
 	}
-	hubConfig, err := o.hub.config()
-	if err != nil {
-		return err
-	}
-	hub, err := newClient(hubConfig)
+	hubConfig, hub, err := o.hub.connect()
 	if err != nil {
 		return err
 	}
