@@ -119,7 +119,7 @@ func TestRenderRefuses(t *testing.T) {
 		"NoStatusEnded":  {"also without a status", wecCopy("", completedLabel, "true"), "it is labelled completed but its phase is not terminal"},
 		"NoBase64":       {"nodes that nobody can read", wecCopy(`{"phase":"Running","compressedNodes":"!"}`), "compressedNodes: illegal base64 data at input byte 0"},
 		"NoGzip":         {"nodes that nobody can read", wecCopy(`{"phase":"Running","compressedNodes":"aGVsbG8gd29ybGQ="}`), "compressedNodes: gzip: invalid header"},
-		"Huge":           {"it does not fit into etcd", wecCopy(`{"phase":"Running","message":"` + strings.Repeat("m", maxStatusBytes) + `"}`), "without its nodes it still has 1048611 bytes, more than 1048576"},
+		"Huge":           {"it does not fit into etcd", wecCopy(`{"phase":"Running","message":"` + strings.Repeat("m", maxStatusBytes) + `"}`), "without its nodes it still has "},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestRenderRefuses(t *testing.T) {
 			if !errors.Is(err, ErrNotMirrorable) {
 				t.Fatalf("%s: Render() = %+v, %v, want ErrNotMirrorable", tc.reason, got, err)
 			}
-			if tc.err != strings.TrimPrefix(err.Error(), ErrNotMirrorable.Error()+": ") && name != "Huge" || name == "Huge" && !strings.Contains(err.Error(), "without its nodes it still has") {
+			if !strings.HasPrefix(err.Error(), ErrNotMirrorable.Error()+": "+tc.err) {
 				t.Errorf("%s: the error is %q, want %q", tc.reason, err, tc.err)
 			}
 		})
