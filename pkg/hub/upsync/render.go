@@ -92,8 +92,10 @@ func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 		if err := rules.clean(status); err != nil {
 			return Rendered{}, err
 		}
-		if r.Status, err = fit(status); err != nil {
-			return Rendered{}, err
+		if len(status) > 0 { // it may have held nothing that the hub shows
+			if r.Status, err = fit(status); err != nil {
+				return Rendered{}, err
+			}
 		}
 	}
 	if label := r.Labels[stellarflow.ArgoLabelPhase]; !slices.Contains(phases, label) {
