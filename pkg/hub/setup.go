@@ -133,9 +133,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections,
 		Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now,
 	}
-	connections.Handler = h.syncer(store, placer)
+	syncer := h.syncer(store, placer)
+	connections.Handler = syncer
 	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Fleet: connections, Events: toCluster}
-	connections.Prime = clusters.Prime
+	connections.Prime = func(ctx context.Context) error { // runs when this process begins to lead
+		syncer.Creator.Attempts.Begin(options.Now())
+		return clusters.Prime(ctx)
+	}
 
 	for _, err := range []error{
 		placer.SetupWithManager(mgr, toPlacement),

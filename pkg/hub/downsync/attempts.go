@@ -27,6 +27,13 @@ func NewAttempts(started time.Time, settle time.Duration) *Attempts {
 	return &Attempts{started: started, settle: settle, ambiguous: map[types.UID]time.Time{}}
 }
 
+// Begin says that this process creates from now on: until then another one may have, as leader.
+func (a *Attempts) Begin(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.started = now
+}
+
 // Ambiguous records that a create ended without an answer that says whether it happened.
 func (a *Attempts) Ambiguous(uid types.UID, now time.Time) {
 	a.mu.Lock()
@@ -45,8 +52,8 @@ func (a *Attempts) Forget(uid types.UID) {
 // than this process counts as if its create had been cut off by the restart, unless the WEC copy's UID is known.
 func (a *Attempts) Pending(placement stellarflow.Placement, now time.Time) time.Duration {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	last, found := a.ambiguous[placement.UID]
-	a.mu.Unlock()
 	if !found && placement.WECUID == "" && placement.Time.Before(a.started) {
 		last, found = a.started, true
 	}
