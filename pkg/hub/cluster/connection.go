@@ -84,6 +84,13 @@ func (c *Connection) WECCopy(key types.NamespacedName) *metav1.PartialObjectMeta
 	return c.Recent.Newest(key, cached, c.now())
 }
 
+// Believes reports whether WECCopy returns what a write of ours answered although the watch does not show it: for a while it may
+// not have arrived yet, or be gone already.
+func (c *Connection) Believes(key types.NamespacedName) bool {
+	watch := c.watch.Load()
+	return (watch == nil || watch.Get(key) == nil) && c.WECCopy(key) != nil
+}
+
 // ByHubUID returns the WEC copies that say they belong to a hub copy.
 func (c *Connection) ByHubUID(uid types.UID) []*metav1.PartialObjectMetadata {
 	if watch := c.watch.Load(); watch != nil {
@@ -106,7 +113,9 @@ func (c *Connection) SetOrphan(ctx context.Context, key types.NamespacedName, or
 	}
 	c.orphansMu.Unlock()
 	if changed {
-		c.publish(ctx, c.State())
+		c.publishMu.Lock()
+		defer c.publishMu.Unlock()
+		c.publishLocked(ctx, c.State()) // read under the lock: a probe that ended meanwhile must not be undone
 	}
 }
 
@@ -189,6 +198,10 @@ func isSkewed(err error) bool {
 func (c *Connection) publish(ctx context.Context, next State) {
 	c.publishMu.Lock()
 	defer c.publishMu.Unlock()
+	c.publishLocked(ctx, next)
+}
+
+func (c *Connection) publishLocked(ctx context.Context, next State) {
 	last := c.State()
 	next.Since, next.Orphans = last.Since, c.orphanNames()
 	if next.Connected != last.Connected {
@@ -241,6 +254,9 @@ func (c *Connection) ensureWatch(ctx context.Context) error {
 		return &wec.Trouble{Reason: wec.ReasonUnreachable, Message: "the cluster answers, but does not list its Workflows: check the load of its API server"}
 	}
 	c.watch.Store(watch)
+	if c.State().Connected { // else publish does it
+		c.enqueueAll(ctx) // what went while there was no watch is in no event of the new one
+	}
 	return nil
 }
 

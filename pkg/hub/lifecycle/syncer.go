@@ -34,6 +34,9 @@ const (
 // retryRefused is how often a WEC that refused is asked again while no other cluster can take the Workflow.
 const retryRefused = 30 * time.Second
 
+// believed is how often a WEC copy is looked at that only our own last write shows: if it is gone, no event will tell.
+const believed = time.Second
+
 // Placer is what a refusal is reported to.
 type Placer interface {
 	Refused(ctx context.Context, key types.NamespacedName, placement stellarflow.Placement, why string, certain bool) error
@@ -94,12 +97,18 @@ func (s *Syncer) Sync(ctx context.Context, connection *cluster.Connection, key t
 		if view.Hub == nil && view.WEC == nil {
 			connection.Recent.Forget(key)
 		}
+		if after == 0 && connection.Believes(key) {
+			after = believed
+		}
 		return after, nil
 	}
 	s.Log.V(1).Info("step", "cluster", connection.Name, "workflow", key, "step", step)
 	after, err = s.act(ctx, connection, key, view, step)
 	if errors.Is(err, hubcopy.ErrLostRace) {
 		return 10 * time.Millisecond, nil // the caches will show what won; look again rather than back off
+	}
+	if err == nil && after == 0 && connection.Believes(key) {
+		after = believed
 	}
 	if err != nil {
 		s.Log.Info("step failed", "cluster", connection.Name, "workflow", key, "step", step, "error", err.Error())
