@@ -37,6 +37,18 @@ type Clients struct {
 	host string
 }
 
+// httpClient returns a client that follows no redirect: a WEC could otherwise send the hub, with its token, to any address that
+// the hub can reach.
+func httpClient(config *rest.Config) (*http.Client, error) {
+	shared, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	own := *shared
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &own, nil
+}
+
 // Dial makes the clients for a validated REST config. It does not talk to the cluster; it fails only on a config that no
 // client can be made from.
 func Dial(config *rest.Config) (*Clients, error) {
@@ -47,7 +59,7 @@ func Dial(config *rest.Config) (*Clients, error) {
 
 	c := &Clients{host: config.Host}
 	var err error
-	if c.http, err = rest.HTTPClientFor(requests); err != nil {
+	if c.http, err = httpClient(requests); err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
 	if c.Objects, err = dynamic.NewForConfigAndClient(requests, c.http); err != nil {
@@ -59,7 +71,11 @@ func Dial(config *rest.Config) (*Clients, error) {
 	if c.Core, err = kubernetes.NewForConfigAndClient(requests, c.http); err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
-	if c.Watch, err = metadata.NewForConfig(streams); err != nil {
+	stream, err := httpClient(streams)
+	if err != nil {
+		return nil, fmt.Errorf("make a watch client for %s: %w", config.Host, err)
+	}
+	if c.Watch, err = metadata.NewForConfigAndClient(streams, stream); err != nil {
 		return nil, fmt.Errorf("make a watch client for %s: %w", config.Host, err)
 	}
 	return c, nil
