@@ -50,11 +50,11 @@ func (o options) validate() error {
 	if errs := validation.IsDNS1123Subdomain(o.storeSecret); len(errs) > 0 {
 		problems = append(problems, fmt.Errorf("--artifact-store-secret %q is no Secret's name: %s", o.storeSecret, errs[0]))
 	}
-	for name, address := range map[string]string{
-		"--metrics-bind-address": o.metricsAddress, "--health-probe-bind-address": o.healthAddress, "--pprof-bind-address": o.pprofAddress,
+	for _, flag := range []struct{ name, address string }{
+		{"--metrics-bind-address", o.metricsAddress}, {"--health-probe-bind-address", o.healthAddress}, {"--pprof-bind-address", o.pprofAddress},
 	} {
-		if _, _, err := net.SplitHostPort(address); err != nil && address != "0" && (address != "" || name != "--pprof-bind-address") {
-			problems = append(problems, fmt.Errorf("%s %q is not HOST:PORT, :PORT or 0", name, address))
+		if _, _, err := net.SplitHostPort(flag.address); err != nil && flag.address != "0" && (flag.address != "" || flag.name != "--pprof-bind-address") {
+			problems = append(problems, fmt.Errorf("%s %q is not HOST:PORT, :PORT or 0", flag.name, flag.address))
 		}
 	}
 	if o.verbosity < 0 || o.verbosity > 1 {
