@@ -32,7 +32,11 @@ func (f *fleet) pushImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n > 0 {
+	kept, err := f.pushKept(ctx)
+	if err != nil {
+		return err
+	}
+	if n += kept; n > 0 {
 		f.say.line("%d images are in the registry", n)
 	}
 	return nil
@@ -56,6 +60,11 @@ func (f *fleet) loadImage(ctx context.Context, ref string) error {
 	}
 	if _, err := f.push(ctx, made); err != nil {
 		return err
+	}
+	for _, image := range made {
+		if err := f.keep(image); err != nil {
+			return err
+		}
 	}
 	f.say.line("%s is in the registry of %s", ref, f)
 	return nil
