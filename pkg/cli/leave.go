@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/rest"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -49,7 +48,7 @@ func leave(ctx context.Context, env Env, o joinOptions) error {
 			return err
 		}
 	}
-	hubConfig, hub, err := o.hub.connect()
+	_, hub, err := o.hub.connect()
 	if err != nil {
 		return err
 	}
@@ -69,9 +68,6 @@ func leave(ctx context.Context, env Env, o joinOptions) error {
 			return err
 		}
 	}
-	if err := releaseFinished(ctx, env, hubConfig, placed, o.name); err != nil {
-		return err
-	}
 	if err := removeFromHub(ctx, env, hub, cluster, o.name); err != nil {
 		return err
 	}
@@ -88,35 +84,6 @@ func leave(ctx context.Context, env Env, o joinOptions) error {
 		objects = slices.DeleteFunc(objects, func(object *unstructured.Unstructured) bool { return object.GetKind() == "Namespace" })
 	}
 	return deleteAll(ctx, admin.client, objects, func(what string) { env.sayf("deleted %s on %s", what, o.name) })
-}
-
-// hubUser is who the hub manager is to the hub's API server. The guard lets nobody else touch our keys; who may impersonate it
-// may act for it.
-const hubUser = "system:serviceaccount:" + stellarflow.SystemNamespace + ":" + hubDeployment
-
-// releaseFinished takes our finalizer from the finished Workflows that ran on a cluster: with the cluster out of reach their
-// deletion would wait for ever for their copies there.
-func releaseFinished(ctx context.Context, env Env, config *rest.Config, placed []placedWorkflow, name string) error {
-	config = rest.CopyConfig(config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: hubUser}
-	manager, err := newClient(config)
-	if err != nil {
-		return err
-	}
-	released := 0
-	for _, workflow := range placed {
-		if workflow.Placement.Cluster != stellarflow.ClusterName(name) || !slices.Contains(workflow.Finalizers, stellarflow.FinalizerCleanup) {
-			continue
-		}
-		if err := release(ctx, manager, client.ObjectKey{Namespace: workflow.Namespace, Name: workflow.Name}); err != nil {
-			return fmt.Errorf("remove finalizer %s from workflow %s/%s as %s: %w", stellarflow.FinalizerCleanup, workflow.Namespace, workflow.Name, hubUser, err)
-		}
-		released++
-	}
-	if released > 0 {
-		env.sayf("%d finished Workflows ran on %s: their copies stay there, and those on the hub can be deleted freely", released, name)
-	}
-	return nil
 }
 
 // findCluster reads a ManagedCluster; it is nil if only the credential is left of it.

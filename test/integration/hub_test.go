@@ -124,6 +124,29 @@ func TestWaiting(t *testing.T) {
 	c.hub.waitFor(t, ns, "waits", "its end", inPhase("Succeeded"))
 }
 
+// TestWaitingEnds takes the reason to wait away: the Workflow is the hub's own again, as if we had never spoken of it.
+func TestWaitingEnds(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	nowhere := policy("nowhere", map[string]string{"name": "nowhere"})
+	c.create(t, nowhere)
+	c.submit(t, ns, "deselected", "nowhere")
+	c.submit(t, ns, "resumed", "nowhere")
+	for _, name := range []string{"deselected", "resumed"} {
+		c.hub.waitFor(t, ns, name, "a message", waiting("workflows-nowhere"))
+	}
+	untouched := func(w *unstructured.Unstructured) bool {
+		return phase(w) == "" && message(w) == "" && w.GetLabels()[stellarflow.ArgoLabelPhase] == "" && w.GetAnnotations()[stellarflow.AnnotationWaiting] == ""
+	}
+	if _, err := c.hub.workflows(ns).Patch(t.Context(), "resumed", types.MergePatchType, []byte(`{"spec":{"suspend":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.hub.waitFor(t, ns, "resumed", "no word of us", untouched)
+	if err := c.hub.client.Delete(t.Context(), nowhere); err != nil {
+		t.Fatal(err)
+	}
+	c.hub.waitFor(t, ns, "deselected", "no word of us", untouched)
+}
+
 func TestRefusals(t *testing.T) {
 	c, _, ns := setUp(t, managerOptions{})
 	c.submit(t, ns, "first", "cluster1")

@@ -15,6 +15,9 @@ const (
 	AnnotationObserved = Prefix + "observed"
 	// AnnotationSync says, in a sentence, that the WEC cannot be reached and since when; removed by the next mirror write.
 	AnnotationSync = Prefix + "sync"
+	// AnnotationWaiting marks a Workflow that is not placed and whose phase and message say why: they are ours, and go when no
+	// policy selects it any more.
+	AnnotationWaiting = Prefix + "waiting"
 	// FinalizerCleanup keeps a hub copy until its WEC copy is gone.
 	FinalizerCleanup = Prefix + "cleanup"
 )

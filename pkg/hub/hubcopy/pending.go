@@ -36,11 +36,29 @@ func pendingLabel(workflow *unstructured.Unstructured) []Operation {
 	return Set(workflow, "labels", map[string]*string{stellarflow.ArgoLabelPhase: &phase})
 }
 
+// NotPending returns the operations that take back what Pending said to a Workflow that is none of ours any more, so that the
+// hub's controller begins with it as with a new one; none if its phase is another by now.
+func NotPending(workflow *unstructured.Unstructured) []Operation {
+	phase, _, _ := unstructured.NestedString(workflow.Object, "status", "phase")
+	if phase != phasePending {
+		return nil
+	}
+	operations := []Operation{Remove("status", "phase")}
+	if _, found, _ := unstructured.NestedString(workflow.Object, "status", "message"); found {
+		operations = append(operations, Remove("status", "message"))
+	}
+	return append(operations, Set(workflow, "labels", map[string]*string{stellarflow.ArgoLabelPhase: nil})...)
+}
+
 // SayPending writes why a Workflow waits, from a live read of it. It returns the object as written, nil if it says so already.
 func (s *Store) SayPending(ctx context.Context, live *unstructured.Unstructured, message string) (*metav1.PartialObjectMetadata, error) {
 	operations := Pending(live, message)
 	if operations == nil {
 		return nil, nil //nolint:nilnil // nothing to write is an answer
+	}
+	if _, placed := stellarflow.PlacementOf(live); !placed {
+		yes := "true"
+		operations = append(operations, Set(live, "annotations", map[string]*string{stellarflow.AnnotationWaiting: &yes})...)
 	}
 	key := types.NamespacedName{Namespace: live.GetNamespace(), Name: live.GetName()}
 	return s.Patch(ctx, key, append(append(Unchanged(live), Maps(live)...), operations...)...)

@@ -125,7 +125,7 @@ func (r *Reconciler) place(ctx context.Context, key types.NamespacedName, workfl
 		}
 	}
 	if copied {
-		return ctrl.Result{}, r.removeCopied(ctx, key, workflow)
+		return ctrl.Result{}, r.disown(ctx, key, workflow)
 	}
 	return ctrl.Result{}, nil
 }
@@ -248,7 +248,8 @@ func keys(object metav1.Object, placement stellarflow.Placement) []hubcopy.Opera
 	cluster, record, observed := string(placement.Cluster), placement.String(), ""
 	operations := append(hubcopy.Maps(object), hubcopy.Set(object, "labels", map[string]*string{stellarflow.LabelCluster: &cluster})...)
 	operations = append(operations, hubcopy.Set(object, "annotations", map[string]*string{
-		stellarflow.AnnotationPlacement: &record, stellarflow.AnnotationObserved: &observed, stellarflow.AnnotationSync: nil,
+		stellarflow.AnnotationPlacement: &record, stellarflow.AnnotationObserved: &observed,
+		stellarflow.AnnotationSync: nil, stellarflow.AnnotationWaiting: nil,
 	})...)
 	return append(operations, hubcopy.AddFinalizer(object, stellarflow.FinalizerCleanup)...)
 }

@@ -37,19 +37,30 @@ func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, work
 	return true, nil
 }
 
-// removeCopied takes off our keys that came with a copy of another Workflow: for everybody, the guard included, such a record
-// does not exist.
-func (r *Reconciler) removeCopied(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata) error {
+// disown takes off our keys from a Workflow that is none of ours. They came with a copy of another Workflow: for everybody, the
+// guard included, such a record does not exist. Or the Workflow waited for us until no policy selected it any more, or until it
+// was resumed: then what was said of its waiting goes too.
+func (r *Reconciler) disown(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata) error {
 	labels, annotations := foreignKeys(workflow)
 	operations := append(hubcopy.Unchanged(workflow), hubcopy.Set(workflow, "labels", labels)...)
 	operations = append(operations, hubcopy.Set(workflow, "annotations", annotations)...)
 	operations = append(operations, hubcopy.RemoveFinalizer(workflow, stellarflow.FinalizerCleanup)...)
+	_, waited := annotations[stellarflow.AnnotationWaiting]
+	if waited {
+		live, err := r.Hub.Live(ctx, key)
+		if err != nil || live == nil {
+			return err
+		}
+		operations = append(operations, hubcopy.NotPending(live)...)
+	}
 	written, err := r.Hub.Patch(ctx, key, operations...)
 	if err != nil {
 		return err
 	}
-	r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventCleaned, "Place",
-		"labels and annotations under %s came with a copy of another Workflow and were removed: they say nothing about this one", stellarflow.Prefix)
+	if !waited {
+		r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventCleaned, "Place",
+			"labels and annotations under %s came with a copy of another Workflow and were removed: they say nothing about this one", stellarflow.Prefix)
+	}
 	return nil
 }
 

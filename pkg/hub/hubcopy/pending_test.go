@@ -1,0 +1,61 @@
+package hubcopy
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// pendingCase is an object before and after; want is before if nothing is written.
+type pendingCase struct {
+	reason, before, want string
+}
+
+func checkPending(t *testing.T, cases map[string]pendingCase, operations func(*unstructured.Unstructured) []Operation) {
+	t.Helper()
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			before := object(t, tc.before)
+			made := operations(before)
+			if (len(made) == 0) != (tc.before == tc.want) {
+				t.Errorf("%s: the operations are %v", tc.reason, made)
+			}
+			got, err := patched(t, before, made)
+			if err != nil {
+				t.Fatalf("%s: %v", tc.reason, err)
+			}
+			if diff := cmp.Diff(object(t, tc.want).Object, got); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
+			}
+			if again := operations(&unstructured.Unstructured{Object: got}); len(again) > 0 {
+				t.Errorf("%s: a second time would write again: %v", tc.reason, again)
+			}
+			if diff := cmp.Diff(object(t, tc.before), before); diff != "" {
+				t.Errorf("the object was changed:\n%s", diff)
+			}
+		})
+	}
+}
+
+const pendingLabels = `"metadata":{"labels":{"x":"y","workflows.argoproj.io/phase":"Pending"}}`
+
+func TestPending(t *testing.T) {
+	const done = `{` + pendingLabels + `,"status":{"phase":"Pending","message":"m"}}`
+	checkPending(t, map[string]pendingCase{
+		"New":         {"no status at all", `{"metadata":{"labels":{"x":"y"}}}`, done},
+		"EmptyStatus": {"an empty status", `{"metadata":{"labels":{"x":"y"}},"status":{}}`, done},
+		"OddStatus":   {"what is no object is replaced", `{"metadata":{"labels":{"x":"y"}},"status":"?"}`, done},
+		"Same":        {"it says so already", done, done},
+		"Message":     {"another reason", `{` + pendingLabels + `,"status":{"phase":"Pending","message":"old"}}`, done},
+		"Nodes": {
+			"nodes of a memoized resubmit stay", `{"metadata":{"labels":{"x":"y"}},"status":{"nodes":{"n":{"phase":"Succeeded"}},"storedTemplates":{"t":{}}}}`,
+			`{` + pendingLabels + `,"status":{"phase":"Pending","message":"m","nodes":{"n":{"phase":"Succeeded"}},"storedTemplates":{"t":{}}}}`,
+		},
+		"Started": {
+			"the hub's controller looked at it first and believes that it runs",
+			`{"metadata":{"labels":{"x":"y","workflows.argoproj.io/phase":"Running"}},"status":{"phase":"Running","startedAt":"2026-01-02T03:04:05Z","progress":"0/1"}}`,
+			`{` + pendingLabels + `,"status":{"phase":"Pending","message":"m","progress":"0/1"}}`,
+		},
+	}, func(u *unstructured.Unstructured) []Operation { return Pending(u, "m") })
+}
