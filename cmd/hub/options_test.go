@@ -1,0 +1,100 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap/zapcore"
+)
+
+func TestParse(t *testing.T) {
+	defaults := options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: ":8080", healthAddress: ":8081"}
+	cases := map[string]struct {
+		reason string
+		args   []string
+		want   options
+	}{
+		"Defaults": {"what config/hub relies on", nil, defaults},
+		"All": {"every flag", strings.Fields("--artifact-store-secret=s --leader-elect=false --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --v=1"),
+			options{storeSecret: "s", metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", verbosity: 1}},
+		"Nowhere": {"0 serves nothing", strings.Fields("--health-probe-bind-address 0 --pprof-bind-address 0"),
+			options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0"}},
+		"IPv6": {"an address in brackets", strings.Fields("--metrics-bind-address [::1]:8080"),
+			options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: "[::1]:8080", healthAddress: ":8081"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := parse(tc.args)
+			if err != nil {
+				t.Fatalf("%s: %v", tc.reason, err)
+			}
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(options{})); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func TestValidate(t *testing.T) {
+	const subdomain = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character " +
+		"(e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+	cases := map[string]struct {
+		reason string
+		args   string
+		err    string
+	}{
+		"Secret":    {"no Secret has this name", "--artifact-store-secret=Artifact_Store", `--artifact-store-secret "Artifact_Store" is no Secret's name: ` + subdomain},
+		"Metrics":   {"a port alone is no address", "--metrics-bind-address=8080", `--metrics-bind-address "8080" is not HOST:PORT, :PORT or 0`},
+		"Health":    {"empty is nowhere only for pprof", "--health-probe-bind-address=", `--health-probe-bind-address "" is not HOST:PORT, :PORT or 0`},
+		"Pprof":     {"an address without a port", "--pprof-bind-address=localhost", `--pprof-bind-address "localhost" is not HOST:PORT, :PORT or 0`},
+		"Verbosity": {"there are two", "--v=2", `-v 2: it is 0 or 1`},
+		"Negative":  {"there are two", "--v=-1", `-v -1: it is 0 or 1`},
+		"All": {"all at once, in the order of the flags", "--artifact-store-secret=a_b --metrics-bind-address=x --health-probe-bind-address=y --pprof-bind-address=z --v=7",
+			`--artifact-store-secret "a_b" is no Secret's name: ` + subdomain + "\n" +
+				`--metrics-bind-address "x" is not HOST:PORT, :PORT or 0` + "\n" + `--health-probe-bind-address "y" is not HOST:PORT, :PORT or 0` + "\n" +
+				`--pprof-bind-address "z" is not HOST:PORT, :PORT or 0` + "\n" + `-v 7: it is 0 or 1`},
+		"Argument": {"a forgotten dash", "leader-elect", `argument "leader-elect" is not expected: all settings are flags, see --help`},
+		"Unknown":  {"a flag that is none", "--kubeconfi=x", `read the flags: flag provided but not defined: -kubeconfi`},
+		"NoNumber": {"not a number", "--v=x", `read the flags: invalid value "x" for flag -v: parse error`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			for range 5 { // in the same order each time
+				_, err := parse(strings.Fields(tc.args))
+				if err == nil {
+					t.Fatalf("%s: it is accepted", tc.reason)
+				}
+				if diff := cmp.Diff(tc.err, err.Error()); diff != "" {
+					t.Fatalf("%s: -want +got:\n%s", tc.reason, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestLevel(t *testing.T) {
+	for verbosity, want := range map[int]zapcore.Level{0: zapcore.InfoLevel, 1: zapcore.DebugLevel} {
+		if got := (options{verbosity: verbosity}).level(); got != want {
+			t.Errorf("-v %d logs from %s on, want %s", verbosity, got, want)
+		}
+	}
+}
+
+func TestManagerOptions(t *testing.T) {
+	o := options{leaderElect: true, metricsAddress: ":1", healthAddress: ":2", pprofAddress: ":3", storeSecret: "s"}
+	m, err := o.manager()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !m.LeaderElection || m.LeaderElectionID != "stellarflow-hub" || m.LeaderElectionNamespace != "stellarflow-system" {
+		t.Errorf("two hubs could act at once: %v, Lease %s/%s", m.LeaderElection, m.LeaderElectionNamespace, m.LeaderElectionID)
+	}
+	if m.Metrics.BindAddress != ":1" || m.HealthProbeBindAddress != ":2" || m.PprofBindAddress != ":3" {
+		t.Errorf("addresses are %q, %q and %q", m.Metrics.BindAddress, m.HealthProbeBindAddress, m.PprofBindAddress)
+	}
+	h := o.hub()
+	if h.StoreSecret != "s" || h.Kubeconfig.AllowLoopback || h.Now == nil || h.Timing.Settle == 0 {
+		t.Errorf("the hub gets %+v", h)
+	}
+}
