@@ -39,7 +39,7 @@ const (
 	ReasonForbidden     = "CredentialLacksRights"
 	ReasonArgoMissing   = "ArgoCRDMissing"
 	ReasonClockSkew     = "ClockSkew"
-	ReasonBadCredential = "CredentialInvalid"
+	ReasonBadCredential = "CredentialInvalid" //nolint:gosec // a reason, not a credential
 	ReasonChanged       = "ClusterChanged"
 	ReasonConnecting    = "Connecting"
 )
