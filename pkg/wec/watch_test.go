@@ -1,0 +1,101 @@
+package wec
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+var (
+	getOptions  = metav1.GetOptions{}
+	listOptions = metav1.ListOptions{}
+)
+
+func TestStripMetadata(t *testing.T) {
+	w := stellarflow.NewWorkflowMetadata()
+	w.Name = "w"
+	w.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}}
+	w.Labels = map[string]string{stellarflow.LabelOrigin: "o"}
+	w.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", stellarflow.AnnotationHubUID: "u"}
+	w.Finalizers = []string{stellarflow.FinalizerHarvest}
+	want := w.DeepCopy()
+	want.ManagedFields, want.Annotations = nil, map[string]string{stellarflow.AnnotationHubUID: "u"}
+	got, err := StripMetadata(w)
+	if diff := cmp.Diff(any(want), got); err != nil || diff != "" {
+		t.Errorf("%v, -want +got:\n%s", err, diff)
+	}
+	if again, err := StripMetadata(w); err != nil || !cmp.Equal(any(want), again) {
+		t.Errorf("twice is not once: %v, %v", again, err)
+	}
+	if got, err := StripMetadata(stellarflow.NewWorkflowMetadata()); err != nil || got == nil {
+		t.Errorf("nothing to strip gives %v, %v", got, err)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}}}}
+	if got, err := StripMetadata(pod); err != nil || got != any(pod) || len(pod.ManagedFields) != 1 {
+		t.Errorf("another object gives %v, %v", got, err)
+	}
+}
+
+func TestHubUIDs(t *testing.T) {
+	w := stellarflow.NewWorkflowMetadata()
+	for name, tc := range map[string]struct {
+		object any
+		want   []string
+	}{
+		"ours":       {&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{stellarflow.AnnotationHubUID: "u"}}}, []string{"u"}},
+		"without":    {w, nil},
+		"empty":      {&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{stellarflow.AnnotationHubUID: ""}}}, nil},
+		"other type": {&corev1.Pod{}, nil},
+	} {
+		got, err := hubUIDs(tc.object)
+		if diff := cmp.Diff(tc.want, got); err != nil || diff != "" {
+			t.Errorf("%s: %v, -want +got:\n%s", name, err, diff)
+		}
+	}
+}
+
+// TestWatchBeforeItRuns: everything can be asked before the first list.
+func TestWatchBeforeItRuns(t *testing.T) {
+	clients, err := Dial(&rest.Config{Host: "https://wec.example:6443"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := clients.NewWatch("hub", func(types.NamespacedName) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := types.NamespacedName{Namespace: "argo", Name: "w"}
+	if w.Synced() || w.Lost() || w.Get(key) != nil || len(w.List())+len(w.ByHubUID("u")) != 0 {
+		t.Error("a watch that does not run knows something")
+	}
+	copied := stellarflow.NewWorkflowMetadata()
+	copied.Namespace, copied.Name, copied.Annotations = "argo", "w", map[string]string{stellarflow.AnnotationHubUID: "u"}
+	for _, object := range []any{copied, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "argo", Name: "pod"}}} {
+		if err := w.informer.GetStore().Add(object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.Get(key) != copied || len(w.List()) != 1 || len(w.ByHubUID("u")) != 1 || len(w.ByHubUID("v")) != 0 {
+		t.Errorf("Get %v, List %v, ByHubUID %v", w.Get(key), w.List(), w.ByHubUID("u"))
+	}
+	if got := w.Get(types.NamespacedName{Namespace: "argo", Name: "pod"}); got != nil {
+		t.Errorf("what is no metadata is returned: %v", got)
+	}
+}
+
+func TestDialRefuses(t *testing.T) {
+	for name, config := range map[string]*rest.Config{
+		"no certificate": {Host: "https://wec.example", TLSClientConfig: rest.TLSClientConfig{CAData: []byte("no PEM")}},
+		"no host":        {Host: "https://wec.example:6443:1/%zz"},
+	} {
+		if _, err := Dial(config); err == nil {
+			t.Errorf("%s: it is accepted", name)
+		}
+	}
+}
