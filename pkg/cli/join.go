@@ -57,7 +57,7 @@ Run it again to change labels or namespaces, to renew the token, or to restore t
 	flags.StringVar(&o.context, "context", "", "`context` in it (default: its current one)")
 	flags.StringVar(&o.server, "server", "", "`URL` of the cluster's API server as the hub reaches it (default: that of the kubeconfig)")
 	flags.StringSliceVar(&o.labels, "labels", nil, "`key=value` labels of the ManagedCluster, which policies select by")
-	flags.StringSliceVar(&o.namespaces, "namespaces", nil, "existing `namespaces` of the cluster that accept Workflows")
+	flags.StringSliceVar(&o.namespaces, "namespaces", nil, "existing `namespaces` of the cluster that accept Workflows, in place of those named before")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "check everything, print what would be created, and change nothing")
 	flags.BoolVar(&o.wait, "wait", true, "wait until the hub is connected to the cluster")
 	flags.DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait for that")

@@ -93,7 +93,11 @@ func (j *joining) record(ctx context.Context, kubeconfig []byte) error {
 	if apierrors.IsNotFound(err) || isOurs(&existing) {
 		labels[labelPartOf] = partOf
 	}
-	annotations := map[string]any{annotationClusterID: string(j.facts.ID), stellarflow.AnnotationNamespaces: joinNamespaces(j.namespaces)}
+	namespaces := joinNamespaces(j.namespaces)
+	if len(j.namespaces) == 0 { // a join that renews the token takes no namespace away
+		namespaces = existing.Annotations[stellarflow.AnnotationNamespaces]
+	}
+	annotations := map[string]any{annotationClusterID: string(j.facts.ID), stellarflow.AnnotationNamespaces: namespaces}
 	if j.facts.Argo != "" {
 		annotations[stellarflow.AnnotationArgoVersion] = j.facts.Argo
 	}

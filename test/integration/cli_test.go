@@ -282,6 +282,9 @@ func testJoin(t *testing.T, c *commandLine, wec1 *apiServer) {
 	if diff := cmp.Diff(map[string]string{"name": "cluster1", "region": "us", "app.kubernetes.io/part-of": "stellarflow"}, cluster.GetLabels()); diff != "" {
 		t.Errorf("labels after a second join (-want +got):\n%s", diff)
 	}
+	if got := cluster.GetAnnotations()[stellarflow.AnnotationNamespaces]; got != "argo" {
+		t.Errorf("accepted namespaces after a second join that names none: want argo, got %q", got)
+	}
 
 	c.refuses(cli.ExitFailure, `cluster "other" is joined already, as "cluster1"`, "join", "other", "--kubeconfig=DIR/wec1.kubeconfig", "--hub-kubeconfig=DIR/hub.kubeconfig")
 	c.refuses(cli.ExitFailure, `cluster "self" is the hub itself`, "join", "self", "--kubeconfig=DIR/hub.kubeconfig", "--hub-kubeconfig=DIR/hub.kubeconfig")
