@@ -26,7 +26,7 @@ func (f *fleet) fetch(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return "", fmt.Errorf("GET %s: %w", path, err)
@@ -51,6 +51,15 @@ func testArgoServer(t *testing.T, f *fleet) {
 `))
 	workflow := f.awaitRun(t, namespace, "seen", "cluster2", 2)
 	wantNodes(t, workflow, map[wfv1.NodeType]int{wfv1.NodeTypeSteps: 1, wfv1.NodeTypeStepGroup: 2, wfv1.NodeTypePod: 2})
+	t.Run("ui", func(t *testing.T) {
+		page, err := f.fetch(t.Context(), "/workflows/"+namespace)
+		if err == nil {
+			err = wants(page, "<title>Argo</title>", ".js")
+		}
+		if err != nil {
+			t.Errorf("Argo's UI: %v", err)
+		}
+	})
 	t.Run("rest", func(t *testing.T) { seenByREST(t, f, workflow) })
 	t.Run("artifacts", func(t *testing.T) { seenAsArtifact(t, f, workflow) })
 	t.Run("commands", func(t *testing.T) { seenByCommands(t, f, workflow) })

@@ -140,7 +140,7 @@ func ended(ctx context.Context, err error) error {
 
 // end takes the fleet down, whatever came before. Signals are not listened to.
 func (s *supervisor) end() error {
-	defer os.RemoveAll(s.temp)
+	defer func() { _ = os.RemoveAll(s.temp) }()
 	if os.Getenv(envKeep) != "" {
 		s.say("fleet %s stays up; FLEET_NAME=%s go run ./hack/fleet down ends it", s.name, s.name)
 		return nil

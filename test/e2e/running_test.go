@@ -194,7 +194,7 @@ func testUntagged(t *testing.T, f *fleet) {
 func testGuard(t *testing.T, f *fleet) {
 	const refusal = "resumed here it would run twice"
 	namespace := f.newNamespace(t, "guard")
-	f.create(t, namespace, suspended("guarded", "cluster1", shell("sleep 20; echo once")))
+	f.create(t, namespace, suspended("guarded", "cluster1", shell("sleep 45; echo once")))
 	before := f.hub.awaitPod(t, namespace, "guarded")
 	for name, lift := range map[string]func() (string, error){
 		"kubectl patch": func() (string, error) {

@@ -16,9 +16,6 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-// sampleNamespace is the namespace that the samples name.
-const sampleNamespace = "argo"
-
 // sharedLetter is the key under which one sample writes what another reads.
 const sharedLetter = "shared/letter.txt"
 

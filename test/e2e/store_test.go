@@ -20,7 +20,7 @@ func (f *fleet) read(t *testing.T, key string) string {
 	if err != nil {
 		t.Fatalf("read %s from the store: %v", key, err)
 	}
-	defer object.Close()
+	defer func() { _ = object.Close() }()
 	raw, err := io.ReadAll(object)
 	if err != nil {
 		t.Fatalf("read %s from the store: %v", key, err)

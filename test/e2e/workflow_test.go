@@ -219,7 +219,11 @@ func (c *cluster) awaitPod(t *testing.T, namespace, name string) *wfv1.Workflow 
 				return nil
 			}
 		}
-		return fmt.Errorf("it is %q: %s%s", workflow.Status.Phase, workflow.Status.Message, stuckNodes(workflow))
+		err := fmt.Errorf("it is %q: %s%s", workflow.Status.Phase, workflow.Status.Message, stuckNodes(workflow))
+		if workflow.Status.Phase.Completed() {
+			return finalError{err}
+		}
+		return err
 	})
 }
 
