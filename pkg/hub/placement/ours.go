@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -36,6 +37,15 @@ func started(workflow *unstructured.Unstructured) bool {
 		}
 	}
 	return false
+}
+
+// ran reports whether one of the pods that carry a Workflow's name is its own. Those of an earlier Workflow of that name may
+// still be ending; a pod without an owner counts.
+func ran(pods []metav1.PartialObjectMetadata, uid types.UID) bool {
+	return slices.ContainsFunc(pods, func(pod metav1.PartialObjectMetadata) bool {
+		owner := metav1.GetControllerOfNoCopy(&pod)
+		return owner == nil || owner.Kind != stellarflow.WorkflowKind.Kind || owner.UID == uid
+	})
 }
 
 // carriesKeys reports whether a Workflow without a record of its own has keys of ours: it was resubmitted, exported and

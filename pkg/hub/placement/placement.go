@@ -195,11 +195,11 @@ func (r *Reconciler) ours(ctx context.Context, live *unstructured.Unstructured) 
 	}
 	pods := &metav1.PartialObjectMetadataList{}
 	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
-	err := r.Live.List(ctx, pods, client.InNamespace(live.GetNamespace()), client.MatchingLabels{stellarflow.ArgoLabelWorkflow: live.GetName()}, client.Limit(1))
+	err := r.Live.List(ctx, pods, client.InNamespace(live.GetNamespace()), client.MatchingLabels{stellarflow.ArgoLabelWorkflow: live.GetName()})
 	if err != nil {
 		return false, fmt.Errorf("list the pods of workflow %s/%s: %w", live.GetNamespace(), live.GetName(), err)
 	}
-	return len(pods.Items) == 0, nil
+	return !ran(pods.Items, live.GetUID()), nil
 }
 
 // decide chooses a cluster and records it, or says why there is none.
