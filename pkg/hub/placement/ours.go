@@ -32,7 +32,7 @@ func started(workflow *unstructured.Unstructured) bool {
 			continue
 		}
 		text, _ := node["startedAt"].(string)
-		if at, err := time.Parse(time.RFC3339, text); err == nil && at.After(created) {
+		if at, err := time.Parse(time.RFC3339, text); err == nil && !at.Before(created) { // both have whole seconds, and Argo is quick
 			return true
 		}
 	}
