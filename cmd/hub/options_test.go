@@ -16,12 +16,18 @@ func TestParse(t *testing.T) {
 		want   options
 	}{
 		"Defaults": {"what config/hub relies on", nil, defaults},
-		"All": {"every flag", strings.Fields("--artifact-store-secret=s --leader-elect=false --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --v=1"),
-			options{storeSecret: "s", metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", verbosity: 1}},
-		"Nowhere": {"0 serves nothing", strings.Fields("--health-probe-bind-address 0 --pprof-bind-address 0"),
-			options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0"}},
-		"IPv6": {"an address in brackets", strings.Fields("--metrics-bind-address [::1]:8080"),
-			options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: "[::1]:8080", healthAddress: ":8081"}},
+		"All": {
+			"every flag", strings.Fields("--artifact-store-secret=s --leader-elect=false --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --v=1"),
+			options{storeSecret: "s", metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", verbosity: 1},
+		},
+		"Nowhere": {
+			"0 serves nothing", strings.Fields("--health-probe-bind-address 0 --pprof-bind-address 0"),
+			options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0"},
+		},
+		"IPv6": {
+			"an address in brackets", strings.Fields("--metrics-bind-address [::1]:8080"),
+			options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: "[::1]:8080", healthAddress: ":8081"},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -50,10 +56,12 @@ func TestValidate(t *testing.T) {
 		"Pprof":     {"an address without a port", "--pprof-bind-address=localhost", `--pprof-bind-address "localhost" is not HOST:PORT, :PORT or 0`},
 		"Verbosity": {"there are two", "--v=2", `-v 2: it is 0 or 1`},
 		"Negative":  {"there are two", "--v=-1", `-v -1: it is 0 or 1`},
-		"All": {"all at once, in the order of the flags", "--artifact-store-secret=a_b --metrics-bind-address=x --health-probe-bind-address=y --pprof-bind-address=z --v=7",
+		"All": {
+			"all at once, in the order of the flags", "--artifact-store-secret=a_b --metrics-bind-address=x --health-probe-bind-address=y --pprof-bind-address=z --v=7",
 			`--artifact-store-secret "a_b" is no Secret's name: ` + subdomain + "\n" +
 				`--metrics-bind-address "x" is not HOST:PORT, :PORT or 0` + "\n" + `--health-probe-bind-address "y" is not HOST:PORT, :PORT or 0` + "\n" +
-				`--pprof-bind-address "z" is not HOST:PORT, :PORT or 0` + "\n" + `-v 7: it is 0 or 1`},
+				`--pprof-bind-address "z" is not HOST:PORT, :PORT or 0` + "\n" + `-v 7: it is 0 or 1`,
+		},
 		"Argument": {"a forgotten dash", "leader-elect", `argument "leader-elect" is not expected: all settings are flags, see --help`},
 		"Unknown":  {"a flag that is none", "--kubeconfi=x", `read the flags: flag provided but not defined: -kubeconfi`},
 		"NoNumber": {"not a number", "--v=x", `read the flags: invalid value "x" for flag -v: parse error`},

@@ -77,13 +77,19 @@ func TestOperations(t *testing.T) {
 		}, `{"metadata":{"uid":"u1","resourceVersion":"7","labels":{"a/b":"1","c~d":"2"},"annotations":{"x":"","y":""},"finalizers":["f1","f2","f3"]}}`, false},
 		"SetNothing": {"nothing wanted", full, func(u *unstructured.Unstructured) []Operation { return Set(u, "labels", nil) }, full, true},
 		"MapsThere":  {"maps that are there stay", full, func(u *unstructured.Unstructured) []Operation { return Maps(u) }, full, true},
-		"FinalizerFirst": {"the list is made", plain, func(u *unstructured.Unstructured) []Operation { return AddFinalizer(u, "f") },
-			`{"metadata":{"name":"w","uid":"u1","resourceVersion":"7","finalizers":["f"]}}`, false},
-		"FinalizerMore": {"the others stay", full, func(u *unstructured.Unstructured) []Operation { return AddFinalizer(u, "f") },
-			`{"metadata":{"uid":"u1","resourceVersion":"7","labels":{"a/b":"1","c~d":"2"},"annotations":{"x":"1"},"finalizers":["f1","f2","f3","f"]}}`, false},
+		"FinalizerFirst": {
+			"the list is made", plain, func(u *unstructured.Unstructured) []Operation { return AddFinalizer(u, "f") },
+			`{"metadata":{"name":"w","uid":"u1","resourceVersion":"7","finalizers":["f"]}}`, false,
+		},
+		"FinalizerMore": {
+			"the others stay", full, func(u *unstructured.Unstructured) []Operation { return AddFinalizer(u, "f") },
+			`{"metadata":{"uid":"u1","resourceVersion":"7","labels":{"a/b":"1","c~d":"2"},"annotations":{"x":"1"},"finalizers":["f1","f2","f3","f"]}}`, false,
+		},
 		"FinalizerThere": {"it is there", full, func(u *unstructured.Unstructured) []Operation { return AddFinalizer(u, "f2") }, full, true},
-		"FinalizerOff": {"the one in the middle", full, func(u *unstructured.Unstructured) []Operation { return RemoveFinalizer(u, "f2") },
-			`{"metadata":{"uid":"u1","resourceVersion":"7","labels":{"a/b":"1","c~d":"2"},"annotations":{"x":"1"},"finalizers":["f1","f3"]}}`, false},
+		"FinalizerOff": {
+			"the one in the middle", full, func(u *unstructured.Unstructured) []Operation { return RemoveFinalizer(u, "f2") },
+			`{"metadata":{"uid":"u1","resourceVersion":"7","labels":{"a/b":"1","c~d":"2"},"annotations":{"x":"1"},"finalizers":["f1","f3"]}}`, false,
+		},
 		"FinalizerGone":    {"it is not there", full, func(u *unstructured.Unstructured) []Operation { return RemoveFinalizer(u, "f") }, full, true},
 		"FinalizerGoneAll": {"none is there", plain, func(u *unstructured.Unstructured) []Operation { return RemoveFinalizer(u, "f") }, plain, true},
 		"FinalizerMoved": {"another controller took one off meanwhile: the wrong one would go", full, func(u *unstructured.Unstructured) []Operation {

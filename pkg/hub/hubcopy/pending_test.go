@@ -59,3 +59,14 @@ func TestPending(t *testing.T) {
 		},
 	}, func(u *unstructured.Unstructured) []Operation { return Pending(u, "m") })
 }
+
+func TestNotPending(t *testing.T) {
+	const running = `{"metadata":{"labels":{"workflows.argoproj.io/phase":"Running"}},"status":{"phase":"Running","message":"m"}}`
+	checkPending(t, map[string]pendingCase{
+		"Waited":    {"the hub's controller begins with it as with a new one", `{` + pendingLabels + `,"status":{"phase":"Pending","message":"m","nodes":{}}}`, `{"metadata":{"labels":{"x":"y"}},"status":{"nodes":{}}}`},
+		"NoMessage": {"without a message", `{` + pendingLabels + `,"status":{"phase":"Pending"}}`, `{"metadata":{"labels":{"x":"y"}},"status":{}}`},
+		"NoLabel":   {"without the label", `{"metadata":{},"status":{"phase":"Pending"}}`, `{"metadata":{},"status":{}}`},
+		"Running":   {"somebody runs it by now: what it says is not ours", running, running},
+		"New":       {"nothing was said", `{"metadata":{}}`, `{"metadata":{}}`},
+	}, NotPending)
+}

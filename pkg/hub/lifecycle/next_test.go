@@ -114,6 +114,7 @@ func nextCases() map[string]nextCase {
 		"AwayLong":           {"people must be told that the state is old", newView(away(time.Hour)), SayUnreachable, 0},
 		"AwaySaid":           {"said once is enough", newView(away(time.Hour), saysAway), Nothing, 0},
 		"AwayEnded":          {"a terminal status does not grow old", newView(away(time.Hour), hubEnded), Nothing, 0},
+		"AwayEndedDeleting":  {"why it stays has to be said", newView(away(time.Hour), hubEnded, hubDeleting), SayUnreachable, 0},
 		"AwayNotPlaced":      {"a copy that nobody claims can wait", newView(away(time.Hour), notPlaced), Nothing, 0},
 		"AwayNoHub":          {"and so can one without a hub copy", newView(away(time.Hour), noHub), Nothing, 0},
 		"AwayNeverCreated":   {"a Workflow that waits for its create is told as well", newView(away(time.Hour), noWEC, unknown), SayUnreachable, 0},

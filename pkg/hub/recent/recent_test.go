@@ -84,7 +84,7 @@ func TestPutReplaces(t *testing.T) {
 }
 
 // TestSeveralGoroutines gives the race detector something to look at.
-func TestSeveralGoroutines(t *testing.T) {
+func TestSeveralGoroutines(_ *testing.T) {
 	var o Objects
 	var group sync.WaitGroup
 	for i := range 4 {

@@ -97,45 +97,61 @@ func TestOperations(t *testing.T) {
 	}{
 		"First": {
 			"status, labels, UID and what was observed in one write",
-			newPass(hubCopy(record, ""), record), running("h1"), writes, map[string]any{"phase": "Running"}, allLabels,
+			newPass(hubCopy(record, ""), record), running("h1"), writes,
+			map[string]any{"phase": "Running"},
+			allLabels,
 			map[string]any{
 				stellarflow.AnnotationPlacement: recordKnown.String(), stellarflow.AnnotationObserved: "wec-1/101/8/h1", stellarflow.ArgoAnnotationPodNameFormat: "v2",
 			},
 		},
 		"FirstToSubresource": {
 			"a status subresource leaves the generation as it is",
-			newPass(hubCopy(record, ""), record), running("h1"), writesToSubresource, map[string]any{"phase": "Running"}, allLabels,
+			newPass(hubCopy(record, ""), record), running("h1"), writesToSubresource,
+			map[string]any{"phase": "Running"},
+			allLabels,
 			map[string]any{
 				stellarflow.AnnotationPlacement: recordKnown.String(), stellarflow.AnnotationObserved: "wec-1/101/7/h1", stellarflow.ArgoAnnotationPodNameFormat: "v2",
 			},
 		},
 		"UIDOnly": {
 			"no status yet: only the UID",
-			newPass(hubCopy(record, ""), record), Rendered{Hash: "h0"}, change{countsGenerations: true}, nil, allLabels,
+			newPass(hubCopy(record, ""), record),
+			Rendered{Hash: "h0"},
+			change{countsGenerations: true},
+			nil, allLabels,
 			map[string]any{stellarflow.AnnotationPlacement: recordKnown.String(), stellarflow.AnnotationObserved: ""},
 		},
 		"BackAgain": {
 			"the complaint goes although nothing else changed, and the status is not written again",
-			newPass(away(withFormat(hubCopy(recordKnown, observed))), recordKnown), running("h1"), change{countsGenerations: true}, nil, allLabels,
+			newPass(away(withFormat(hubCopy(recordKnown, observed))), recordKnown), running("h1"),
+			change{countsGenerations: true},
+			nil, allLabels,
 			map[string]any{
 				stellarflow.AnnotationPlacement: recordKnown.String(), stellarflow.AnnotationObserved: "wec-1/101/7/h1", stellarflow.ArgoAnnotationPodNameFormat: "v2",
 			},
 		},
 		"BackWithoutStatus": {
 			"the complaint goes also before there is a status",
-			newPass(away(hubCopy(recordKnown, "")), recordKnown), Rendered{}, change{}, nil, allLabels,
+			newPass(away(hubCopy(recordKnown, "")), recordKnown),
+			Rendered{},
+			change{},
+			nil, allLabels,
 			map[string]any{stellarflow.AnnotationPlacement: recordKnown.String(), stellarflow.AnnotationObserved: ""},
 		},
 		"RemovedLabels": {
 			"a retry there takes completed away here too",
-			newPass(templated(withFormat(hubCopy(recordKnown, observed))), recordKnown), running("h2"), writes, map[string]any{"phase": "Running"}, allLabels,
+			newPass(templated(withFormat(hubCopy(recordKnown, observed))), recordKnown), running("h2"), writes,
+			map[string]any{"phase": "Running"},
+			allLabels,
 			map[string]any{
 				stellarflow.AnnotationPlacement: recordKnown.String(), stellarflow.AnnotationObserved: "wec-1/101/8/h2", stellarflow.ArgoAnnotationPodNameFormat: "v2",
 			},
 		},
 		"SpecChangedHere": {
 			"the generation moved, the status is ours still: only what was observed is noted",
-			newPass(withFormat(hubCopy(recordKnown, "wec-1/100/6/h1")), recordKnown), running("h1"), change{countsGenerations: true}, nil, allLabels,
+			newPass(withFormat(hubCopy(recordKnown, "wec-1/100/6/h1")), recordKnown), running("h1"),
+			change{countsGenerations: true},
+			nil, allLabels,
 			map[string]any{
 				stellarflow.AnnotationPlacement: recordKnown.String(), stellarflow.AnnotationObserved: "wec-1/101/7/h1", stellarflow.ArgoAnnotationPodNameFormat: "v2",
 			},
@@ -146,7 +162,9 @@ func TestOperations(t *testing.T) {
 				w := hubCopy(recordKnown, "")
 				delete(w.Annotations, stellarflow.AnnotationObserved)
 				return w
-			}(), recordKnown), running("h1"), writes, map[string]any{"phase": "Running"}, allLabels,
+			}(), recordKnown), running("h1"), writes,
+			map[string]any{"phase": "Running"},
+			allLabels,
 			map[string]any{
 				stellarflow.AnnotationPlacement: recordKnown.String(), stellarflow.AnnotationObserved: "wec-1/101/8/h1", stellarflow.ArgoAnnotationPodNameFormat: "v2",
 			},

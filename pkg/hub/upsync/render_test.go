@@ -62,14 +62,22 @@ func TestRender(t *testing.T) {
 		"NoRepository": {"without a store there is none", wecCopy(`{"phase":"Running","artifactRepositoryRef":{"configMap":"evil"}}`), Rules{}, Rendered{
 			Status: json.RawMessage(`{"phase":"Running"}`), Labels: none, Annotations: none,
 		}},
-		"Dropped": {"locks and offloaded nodes mean nothing on the hub, in whatever case",
-			wecCopy(`{"phase":"Running","synchronization":{"mutex":{}},"offloadNodeStatusVersion":"fnv:1","Synchronization":{},"COMPRESSEDNODES":"x","Nodes":{"n":{}}}`), Rules{}, Rendered{
+		"Dropped": {
+			"locks and offloaded nodes mean nothing on the hub, in whatever case",
+			wecCopy(`{"phase":"Running","synchronization":{"mutex":{}},"offloadNodeStatusVersion":"fnv:1","Synchronization":{},"COMPRESSEDNODES":"x","Nodes":{"n":{}}}`),
+			Rules{},
+			Rendered{
 				Status: json.RawMessage(`{"phase":"Running"}`), Labels: none, Annotations: none,
-			}},
-		"Numbers": {"no number passes through a float",
-			wecCopy(`{"phase":"Running","estimatedDuration":9007199254740993,"x":[18446744073709551616,1.10,1e400]}`), Rules{}, Rendered{
+			},
+		},
+		"Numbers": {
+			"no number passes through a float",
+			wecCopy(`{"phase":"Running","estimatedDuration":9007199254740993,"x":[18446744073709551616,1.10,1e400]}`),
+			Rules{},
+			Rendered{
 				Status: json.RawMessage(`{"estimatedDuration":9007199254740993,"phase":"Running","x":[18446744073709551616,1.10,1e400]}`), Labels: none, Annotations: none,
-			}},
+			},
+		},
 		"Ended": {"the phase may come before the label", wecCopy(`{"phase":"Error"}`), Rules{}, Rendered{
 			Status: json.RawMessage(`{"phase":"Error"}`), Labels: none, Annotations: none, Terminal: true,
 		}},
