@@ -59,9 +59,11 @@ test: ## Run verify, unit, integration and e2e (root for the last)
 	printf 'ok  \tmake test\t%ss\n' $$SECONDS
 
 .PHONY: fuzz
-fuzz: ## Fuzz the path dialect and the transforms, FUZZTIME each
-	@go test ./transforms -run '^$$' -fuzz '^FuzzParsePath$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
-	@go test ./transforms -run '^$$' -fuzz '^FuzzApply$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+fuzz: ## Run each fuzz target, FUZZTIME each
+	@for target in ./transforms:FuzzParsePath ./transforms:FuzzApply ./pkg/hub/upsync:FuzzRender \
+			./pkg/apis/stellarflow:FuzzPlacementOf ./pkg/apis/stellarflow:FuzzParseObserved; do \
+		go test $${target%%:*} -run '^$$' -fuzz "^$${target##*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x || exit 1; \
+	done
 
 .PHONY: needs-root
 needs-root:

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -123,7 +124,7 @@ func belongs(wecCopy metav1.Object, placement stellarflow.Placement) bool {
 }
 
 func whileAway(v View, placed bool) (Step, time.Duration) {
-	if !placed || stellarflow.Completed(v.Hub) && v.Hub.DeletionTimestamp == nil || v.Hub.Annotations[stellarflow.AnnotationSync] != "" {
+	if !placed || stellarflow.Completed(v.Hub) && v.Hub.DeletionTimestamp == nil || strings.HasPrefix(v.Hub.Annotations[stellarflow.AnnotationSync], unreachable(v.Cluster)) {
 		return Nothing, 0
 	}
 	if wait := v.Silence - v.Now.Sub(v.AwaySince); wait > 0 {
@@ -131,6 +132,9 @@ func whileAway(v View, placed bool) (Step, time.Duration) {
 	}
 	return SayUnreachable, 0
 }
+
+// unreachable is how the sync annotation of a Workflow on a cluster that is away begins.
+func unreachable(name stellarflow.ClusterName) string { return "cluster " + string(name) + " cannot be reached" }
 
 func withoutWECCopy(v View, placement stellarflow.Placement) Step {
 	switch {

@@ -79,7 +79,8 @@ func replaced(c *copies)    { c.wec.UID = "wec-2" }
 func foreignUID(c *copies)  { c.wec.Annotations[stellarflow.AnnotationHubUID] = "hub-0" }
 func foreignTry(c *copies)  { c.wec.Annotations[stellarflow.AnnotationAttempt] = "1" }
 func changed(c *copies)     { c.wec.ResourceVersion = "101" }
-func saysAway(c *copies)    { c.hub.Annotations[stellarflow.AnnotationSync] = "cluster1 is away" }
+func saysAway(c *copies)    { c.hub.Annotations[stellarflow.AnnotationSync] = unreachable("cluster1") + " since yesterday" }
+func saysStuck(c *copies)   { c.hub.Annotations[stellarflow.AnnotationSync] = "the next step for it fails" }
 func otherRecord(c *copies) { c.hub.Annotations[stellarflow.AnnotationObserved] = "wec-0/100/7/hash" }
 func noRecord(c *copies)    { c.hub.Annotations[stellarflow.AnnotationObserved] = "" }
 func hubChanged(c *copies)  { c.hub.Generation = 8 }
@@ -113,6 +114,7 @@ func nextCases() map[string]nextCase {
 		"AwayJustLongEnough": {"the silence is over now", newView(away(time.Minute)), SayUnreachable, 0},
 		"AwayLong":           {"people must be told that the state is old", newView(away(time.Hour)), SayUnreachable, 0},
 		"AwaySaid":           {"said once is enough", newView(away(time.Hour), saysAway), Nothing, 0},
+		"AwayOtherSaid":      {"what was said before the outage does not say that it is one", newView(away(time.Hour), saysStuck), SayUnreachable, 0},
 		"AwayEnded":          {"a terminal status does not grow old", newView(away(time.Hour), hubEnded), Nothing, 0},
 		"AwayEndedDeleting":  {"why it stays has to be said", newView(away(time.Hour), hubEnded, hubDeleting), SayUnreachable, 0},
 		"AwayNotPlaced":      {"a copy that nobody claims can wait", newView(away(time.Hour), notPlaced), Nothing, 0},

@@ -149,8 +149,8 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 		if v.Hub.DeletionTimestamp != nil {
 			consequence = "it is being deleted and stays until its copy there is gone"
 		}
-		return 0, s.say(ctx, c, v, sayUnreachable, fmt.Sprintf("cluster %s cannot be reached since %s: %s; %s",
-			c.Name, v.AwaySince.UTC().Format(time.RFC3339), c.State().Message, consequence))
+		return 0, s.say(ctx, c, v, sayUnreachable, fmt.Sprintf("%s since %s: %s; %s",
+			unreachable(c.Name), v.AwaySince.UTC().Format(time.RFC3339), c.State().Message, consequence))
 	case SayClusterChanged:
 		return retryRefused, s.say(ctx, c, v, sayChanged, fmt.Sprintf("behind the name %s is another cluster now than the one this Workflow was placed on: nothing is known of it; "+
 			"bring the old cluster back, or give this Workflow up as docs/spec/workflow.md says", c.Name))
