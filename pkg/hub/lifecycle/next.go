@@ -134,7 +134,9 @@ func whileAway(v View, placed bool) (Step, time.Duration) {
 }
 
 // unreachable is how the sync annotation of a Workflow on a cluster that is away begins.
-func unreachable(name stellarflow.ClusterName) string { return "cluster " + string(name) + " cannot be reached" }
+func unreachable(name stellarflow.ClusterName) string {
+	return "cluster " + string(name) + " cannot be reached"
+}
 
 func withoutWECCopy(v View, placement stellarflow.Placement) Step {
 	switch {

@@ -75,12 +75,16 @@ func fresh(c *copies) {
 func unknown(c *copies) {
 	c.placement.WECUID, c.hub.Annotations[stellarflow.AnnotationObserved] = "", ""
 }
-func replaced(c *copies)    { c.wec.UID = "wec-2" }
-func foreignUID(c *copies)  { c.wec.Annotations[stellarflow.AnnotationHubUID] = "hub-0" }
-func foreignTry(c *copies)  { c.wec.Annotations[stellarflow.AnnotationAttempt] = "1" }
-func changed(c *copies)     { c.wec.ResourceVersion = "101" }
-func saysAway(c *copies)    { c.hub.Annotations[stellarflow.AnnotationSync] = unreachable("cluster1") + " since yesterday" }
-func saysStuck(c *copies)   { c.hub.Annotations[stellarflow.AnnotationSync] = "the next step for it fails" }
+func replaced(c *copies)   { c.wec.UID = "wec-2" }
+func foreignUID(c *copies) { c.wec.Annotations[stellarflow.AnnotationHubUID] = "hub-0" }
+func foreignTry(c *copies) { c.wec.Annotations[stellarflow.AnnotationAttempt] = "1" }
+func changed(c *copies)    { c.wec.ResourceVersion = "101" }
+func saysAway(c *copies) {
+	c.hub.Annotations[stellarflow.AnnotationSync] = unreachable("cluster1") + " since yesterday"
+}
+func saysStuck(c *copies) {
+	c.hub.Annotations[stellarflow.AnnotationSync] = "the next step for it fails"
+}
 func otherRecord(c *copies) { c.hub.Annotations[stellarflow.AnnotationObserved] = "wec-0/100/7/hash" }
 func noRecord(c *copies)    { c.hub.Annotations[stellarflow.AnnotationObserved] = "" }
 func hubChanged(c *copies)  { c.hub.Generation = 8 }
