@@ -82,9 +82,11 @@ func changed(c *copies)    { c.wec.ResourceVersion = "101" }
 func saysAway(c *copies) {
 	c.hub.Annotations[stellarflow.AnnotationSync] = unreachable("cluster1") + " since yesterday"
 }
+
 func saysStuck(c *copies) {
 	c.hub.Annotations[stellarflow.AnnotationSync] = "the next step for it fails"
 }
+
 func otherRecord(c *copies) { c.hub.Annotations[stellarflow.AnnotationObserved] = "wec-0/100/7/hash" }
 func noRecord(c *copies)    { c.hub.Annotations[stellarflow.AnnotationObserved] = "" }
 func hubChanged(c *copies)  { c.hub.Generation = 8 }

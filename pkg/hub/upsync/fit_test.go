@@ -167,6 +167,10 @@ func TestUnpackRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	part, err := base64.StdEncoding.DecodeString(packed(t, strings.Repeat(" ", maxUnpackedBytes/64)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	cases := map[string]struct {
 		reason string
 		text   string
@@ -177,7 +181,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"Cut":       {"the end is missing", base64.StdEncoding.EncodeToString(raw[:len(raw)-6]), "unexpected EOF"},
 		"NoObject":  {"JSON, but no nodes", packed(t, `[1]`), "cannot unmarshal array"},
 		"NoJSON":    {"no JSON", packed(t, `hello`), "invalid character"},
-		"Bomb":      {"64 KiB that become 64 MiB", packed(t, strings.Repeat(" ", maxUnpackedBytes+1)), "unpack to more than 67108864 bytes"},
+		"Bomb":      {"64 KiB that become 64 MiB", base64.StdEncoding.EncodeToString(bytes.Repeat(part, 65)), "unpack to more than 67108864 bytes"},
 		"EmptyGzip": {"nothing in it", packed(t, ""), "EOF"},
 	}
 	for name, tc := range cases {

@@ -74,7 +74,7 @@ func (h *hub) mirrorer(t *testing.T) *Mirrorer {
 }
 
 // live is the hub copy of hubCopy with a status, as the API server returns it.
-func live(status, uid string, generation string) string {
+func live(status, uid, generation string) string {
 	return `{"kind":"Workflow","apiVersion":"argoproj.io/v1alpha1","metadata":{"name":"w","namespace":"argo","uid":"` + uid + `","generation":` + generation + `},"status":` + status + `}`
 }
 
