@@ -53,8 +53,12 @@ func TestLifeOfAProcess(t *testing.T) {
 	if !rec.Alive() {
 		t.Fatal("started, but not alive")
 	}
-	if pids := Find(fleet); !slices.Contains(pids, rec.PID) {
-		t.Errorf("Find: %v does not have %d", pids, rec.PID)
+	var pids []int
+	for deadline := time.Now().Add(10 * time.Second); !slices.Contains(pids, rec.PID); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) { // in the middle of an exec a process has no environment for a moment
+			t.Fatalf("Find: %v does not have %d", pids, rec.PID)
+		}
+		pids = Find(fleet)
 	}
 	if pids := Find(fleet + "x"); len(pids) > 0 {
 		t.Errorf("another fleet has %v", pids)
