@@ -42,6 +42,7 @@ type Fleet struct {
 type member struct {
 	*Connection
 	credential []byte
+	first      bool // it was known at the start
 }
 
 // Start holds the connections until ctx ends, and then waits for their last passes.
@@ -103,7 +104,7 @@ func (f *Fleet) Ensure(name stellarflow.ClusterName, credential []byte, namespac
 	}
 	c.namespaces.Store(&namespaces)
 	c.state.Store(&State{Name: name, Reason: wec.ReasonConnecting, Message: "the first probe has not ended", Since: f.Now()})
-	f.connections[name] = &member{Connection: c, credential: credential}
+	f.connections[name] = &member{Connection: c, credential: credential, first: !f.primed}
 	go c.run(connectionCtx)
 	return nil
 }
@@ -161,7 +162,7 @@ func (f *Fleet) FindByHubUID(uid types.UID) (State, *metav1.PartialObjectMetadat
 // settleWithin bounds how long a WEC that does not even fail may keep the others waiting after a start.
 const settleWithin = 20 * time.Second
 
-// Settled reports whether every WEC has been tried once, or had its time. Before that nothing is placed: a WEC copy of the same
+// Settled reports whether every WEC known at the start has been tried once, or had its time. Before that nothing is placed: a WEC copy of the same
 // Workflow may exist on one that was not looked at yet.
 func (f *Fleet) Settled() bool {
 	f.mu.Lock()
@@ -170,7 +171,7 @@ func (f *Fleet) Settled() bool {
 		return false
 	}
 	for _, m := range f.connections {
-		if state := m.State(); !state.Tried && f.Now().Sub(state.Since) < settleWithin {
+		if state := m.State(); m.first && !state.Tried && f.Now().Sub(state.Since) < settleWithin {
 			return false
 		}
 	}

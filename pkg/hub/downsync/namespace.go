@@ -118,6 +118,9 @@ func ensureNamespace(ctx context.Context, hubID types.UID, target Target, name s
 		found, err = client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 			Name: name, Labels: map[string]string{stellarflow.LabelOrigin: string(hubID)},
 		}}, metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) { // another Workflow's create was faster
+			found, err = client.Get(ctx, name, metav1.GetOptions{})
+		}
 	}
 	if err != nil {
 		return false, refusalOf(err, fmt.Sprintf("create namespace %q", name))

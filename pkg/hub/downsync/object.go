@@ -12,8 +12,9 @@ import (
 )
 
 // What of a status goes down with a Workflow that was created with nodes (memoized resubmit, retry from the archive): what
-// Argo's FormulateResubmitWorkflow fills in, and nothing that belongs to a run.
-var statusSent = []string{"nodes", "compressedNodes", "storedTemplates", "storedWorkflowTemplateSpec", "taskResultsCompletionStatus", "outputs"}
+// Argo's FormulateResubmitWorkflow fills in, and nothing that belongs to a run. Stored templates stay: they may be another
+// WEC's words, mirrored once, and Argo would run them here in place of the templates themselves.
+var statusSent = []string{"nodes", "compressedNodes", "taskResultsCompletionStatus", "outputs"}
 
 // Object returns the WEC copy of a hub copy: stripped, transformed, with its identity and the harvest finalizer. The hub copy
 // is not changed. Errors are the paths of CustomTransforms that were skipped; the object is good all the same.
@@ -54,7 +55,6 @@ func carriedStatus(hubCopy map[string]any) map[string]any {
 			sent[field] = value
 		}
 	}
-	unstructured.RemoveNestedField(sent, "storedWorkflowTemplateSpec", "suspend")
 	return sent
 }
 

@@ -78,7 +78,8 @@ func (s *Syncer) orphan(ctx context.Context, c *cluster.Connection, key types.Na
 	if err != nil {
 		return 0, err
 	}
-	if live != nil && string(live.GetUID()) == v.WEC.Annotations[stellarflow.AnnotationHubUID] {
+	known := live != nil && string(live.GetUID()) == v.WEC.Annotations[stellarflow.AnnotationHubUID]
+	if known {
 		if v.Hub == nil || v.Hub.UID != live.GetUID() {
 			return time.Second, nil // the cache is behind
 		}
@@ -86,7 +87,7 @@ func (s *Syncer) orphan(ctx context.Context, c *cluster.Connection, key types.Na
 			return time.Second, nil // placement is about to restore the record
 		}
 	}
-	if !stellarflow.Completed(v.WEC) {
+	if known || !stellarflow.Completed(v.WEC) { // known: it is placed elsewhere, and this is a leftover that a person should look at
 		c.SetOrphan(ctx, key, true)
 		return reportOrphan, nil
 	}
