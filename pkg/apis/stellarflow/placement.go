@@ -52,6 +52,19 @@ func (p Placement) String() string {
 	return string(raw)
 }
 
+// RecordedOn reports whether a hub copy holds exactly this record: nobody has decided again since.
+func (p Placement) RecordedOn(hubCopy metav1.Object) bool {
+	recorded, ok := PlacementOf(hubCopy)
+	return ok && recorded.String() == p.String()
+}
+
+// Owns reports whether a WEC copy is the one that this record means. The WEC's own words count only where the record agrees.
+func (p Placement) Owns(wecCopy metav1.Object) bool {
+	annotations := wecCopy.GetAnnotations()
+	return annotations[AnnotationHubUID] == string(p.UID) && annotations[AnnotationAttempt] == strconv.Itoa(p.Attempt) &&
+		(p.WECUID == "" || p.WECUID == wecCopy.GetUID())
+}
+
 // PlacementOf returns the record of a hub copy. It is false if there is none that counts: the annotation is missing or
 // unreadable, names another UID than the object's, or another cluster than LabelCluster.
 func PlacementOf(hubCopy metav1.Object) (Placement, bool) {

@@ -2,11 +2,13 @@ package downsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -63,7 +65,7 @@ func (c *Creator) Create(ctx context.Context, target Target, key types.Namespace
 	if hubCopy == nil || hubCopy.GetDeletionTimestamp() != nil {
 		return Result{}, nil
 	}
-	if recorded, ok := stellarflow.PlacementOf(hubCopy); !ok || recorded.String() != placement.String() {
+	if !placement.RecordedOn(hubCopy) {
 		return Result{}, nil // decided again meanwhile: the cache will show it
 	}
 	store, err := c.Store(ctx)
@@ -111,7 +113,7 @@ func (c *Creator) create(ctx context.Context, target Target, key types.Namespace
 		c.namespaces.forget()
 		return nil, refused
 	}
-	if status := apierrors.APIStatus(nil); !asStatus(err, &status) || status.Status().Code != http.StatusTooManyRequests && status.Status().Code != http.StatusUnauthorized {
+	if status := apierrors.APIStatus(nil); !errors.As(err, &status) || status.Status().Code != http.StatusTooManyRequests && status.Status().Code != http.StatusUnauthorized {
 		c.Attempts.Ambiguous(placement.UID, c.Now())
 	}
 	c.namespaces.forget()
@@ -124,14 +126,20 @@ func (c *Creator) existing(ctx context.Context, target Target, key types.Namespa
 	if err != nil {
 		return nil, fmt.Errorf("read workflow %s on %q: %w", key, target.Name, err)
 	}
-	annotations := found.Annotations
-	if found.Labels[stellarflow.LabelOrigin] == string(c.HubID) && annotations[stellarflow.AnnotationHubUID] == string(placement.UID) &&
-		annotations[stellarflow.AnnotationAttempt] == fmt.Sprint(placement.Attempt) {
-		return found, nil
-	}
 	owner := "is not from this hub"
 	if found.Labels[stellarflow.LabelOrigin] == string(c.HubID) {
-		owner = fmt.Sprintf("belongs to another Workflow of this hub (UID %s)", annotations[stellarflow.AnnotationHubUID])
+		if placement.Owns(found) {
+			return found, nil
+		}
+		owner = fmt.Sprintf("belongs to another Workflow of this hub (UID %s)", found.Annotations[stellarflow.AnnotationHubUID])
 	}
 	return nil, &Refusal{ReasonNameTaken, fmt.Sprintf("a Workflow named %s exists there and %s: delete it there, or create this one under another name", key, owner)}
+}
+
+// metadataOf returns what a watch of metadata would show of a Workflow, less what no decision uses.
+func metadataOf(object *unstructured.Unstructured) *metav1.PartialObjectMetadata {
+	metadata := meta.AsPartialObjectMetadata(object)
+	metadata.SetGroupVersionKind(stellarflow.WorkflowKind)
+	metadata.ManagedFields = nil
+	return metadata
 }

@@ -98,7 +98,7 @@ func Next(v View) (Step, time.Duration) {
 		return SayClusterChanged, 0
 	case v.WEC == nil:
 		return withoutWECCopy(v, placement), 0
-	case !belongs(v.WEC, placement):
+	case !placement.Owns(v.WEC):
 		return withForeignCopy(v, placement), 0
 	case v.Hub.DeletionTimestamp != nil:
 		return DeleteWECCopy, 0
@@ -112,15 +112,6 @@ func hubPlacement(v View) (stellarflow.Placement, bool) {
 	}
 	placement, ok := stellarflow.PlacementOf(v.Hub)
 	return placement, ok && placement.Cluster == v.Cluster
-}
-
-// belongs reports whether a WEC copy is the one that the hub's record means. The WEC's own words count only where the
-// record agrees.
-func belongs(wecCopy metav1.Object, placement stellarflow.Placement) bool {
-	annotations := wecCopy.GetAnnotations()
-	return annotations[stellarflow.AnnotationHubUID] == string(placement.UID) &&
-		annotations[stellarflow.AnnotationAttempt] == strconv.Itoa(placement.Attempt) &&
-		(placement.WECUID == "" || placement.WECUID == wecCopy.GetUID())
 }
 
 func whileAway(v View, placed bool) (Step, time.Duration) {

@@ -58,7 +58,7 @@ func (s *Syncer) Stuck(ctx context.Context, c *cluster.Connection, key types.Nam
 	if err != nil || live == nil {
 		return err
 	}
-	if current, ok := stellarflow.PlacementOf(live); !ok || current.String() != placement.String() {
+	if !placement.RecordedOn(live) {
 		return nil
 	}
 	written, err := s.Hub.SayPending(ctx, live, message)

@@ -201,7 +201,7 @@ func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.Na
 // mirror reads the WEC copy once and makes the hub copy show it.
 func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement) (time.Duration, error) {
 	wecCopy, err := upsync.Read(ctx, c.Clients.Objects, key)
-	if err == nil && !belongs(&wecCopy.Metadata, placement) {
+	if err == nil && !placement.Owns(&wecCopy.Metadata) {
 		return time.Second, nil // replaced since the cache saw it: the watch will tell
 	}
 	var written *metav1.PartialObjectMetadata

@@ -235,7 +235,7 @@ func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured
 	message := fmt.Sprintf("placed on cluster %s by policy %s", placement.Cluster, placement.Policy)
 	operations := append(hubcopy.Unchanged(live), keys(live, placement)...)
 	operations = append(operations, hubcopy.Pending(live, message)...)
-	written, err := r.Hub.Patch(ctx, keyOf(live), operations...)
+	written, err := r.Hub.Patch(ctx, client.ObjectKeyFromObject(live), operations...)
 	if err != nil {
 		return err
 	}
@@ -252,8 +252,4 @@ func keys(object metav1.Object, placement stellarflow.Placement) []hubcopy.Opera
 		stellarflow.AnnotationSync: nil, stellarflow.AnnotationWaiting: nil,
 	})...)
 	return append(operations, hubcopy.AddFinalizer(object, stellarflow.FinalizerCleanup)...)
-}
-
-func keyOf(object metav1.Object) types.NamespacedName {
-	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
 }

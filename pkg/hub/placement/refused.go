@@ -20,7 +20,7 @@ func (r *Reconciler) Refused(ctx context.Context, key types.NamespacedName, plac
 	if err != nil || live == nil {
 		return err
 	}
-	if current, ok := stellarflow.PlacementOf(live); !ok || current.String() != placement.String() {
+	if !placement.RecordedOn(live) {
 		return nil
 	}
 	message := fmt.Sprintf("cluster %s refused it: %s", placement.Cluster, why)

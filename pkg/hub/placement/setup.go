@@ -52,7 +52,7 @@ func (r *Reconciler) indexed(ctx context.Context, value string) []ctrl.Request {
 	}
 	requests := make([]ctrl.Request, 0, len(items))
 	for i := range items {
-		requests = append(requests, ctrl.Request{NamespacedName: keyOf(&items[i])})
+		requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&items[i])})
 	}
 	return requests
 }
