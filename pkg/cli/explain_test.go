@@ -222,7 +222,7 @@ c2         Unreachable   -            -         0           90s   it does not an
 
 func TestClusterID(t *testing.T) {
 	joined := managedCluster("a")
-	joined.Annotations = map[string]string{annotationClusterID: "id1"}
+	joined.Annotations = map[string]string{stellarflow.AnnotationClusterID: "id1"}
 	joined.Status.ClusterClaims = []clusterv1.ManagedClusterClaim{{Name: ocmClusterID, Value: "id2"}}
 	claimed := managedCluster("b")
 	claimed.Status.ClusterClaims = []clusterv1.ManagedClusterClaim{{Name: "other", Value: "x"}, {Name: ocmClusterID, Value: "id2"}}

@@ -20,9 +20,6 @@ import (
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
-// annotationClusterID, on a ManagedCluster, is the UID of the kube-system Namespace of the cluster that was joined.
-const annotationClusterID = stellarflow.Prefix + "cluster-id"
-
 type joinOptions struct {
 	name       string
 	hub        *hubFlags

@@ -67,7 +67,7 @@ func checkIdentity(ctx context.Context, hub client.Client, name string, id types
 
 // clusterID is the identity of a ManagedCluster, empty if nobody recorded it.
 func clusterID(cluster *clusterv1.ManagedCluster) string {
-	if id := cluster.Annotations[annotationClusterID]; id != "" {
+	if id := cluster.Annotations[stellarflow.AnnotationClusterID]; id != "" {
 		return id
 	}
 	for _, claim := range cluster.Status.ClusterClaims {
@@ -97,7 +97,7 @@ func (j *joining) record(ctx context.Context, kubeconfig []byte) error {
 	if len(j.namespaces) == 0 { // a join that renews the token takes no namespace away
 		namespaces = existing.Annotations[stellarflow.AnnotationNamespaces]
 	}
-	annotations := map[string]any{annotationClusterID: string(j.facts.ID), stellarflow.AnnotationNamespaces: namespaces}
+	annotations := map[string]any{stellarflow.AnnotationClusterID: string(j.facts.ID), stellarflow.AnnotationNamespaces: namespaces}
 	if j.facts.Argo != "" {
 		annotations[stellarflow.AnnotationArgoVersion] = j.facts.Argo
 	}

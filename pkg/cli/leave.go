@@ -135,7 +135,7 @@ func removeFromHub(ctx context.Context, env Env, hub client.Client, cluster *clu
 		env.sayf("deleted ManagedCluster %s on the hub", name)
 	default:
 		before := cluster.DeepCopy()
-		for _, annotation := range []string{annotationClusterID, stellarflow.AnnotationNamespaces, stellarflow.AnnotationArgoVersion} {
+		for _, annotation := range []string{stellarflow.AnnotationClusterID, stellarflow.AnnotationNamespaces, stellarflow.AnnotationArgoVersion} {
 			delete(cluster.Annotations, annotation)
 		}
 		if err := hub.Patch(ctx, cluster, client.MergeFrom(before)); err != nil {

@@ -18,6 +18,15 @@ const (
 	// AnnotationWaiting marks a Workflow that is not placed and whose phase and message say why: they are ours, and go when no
 	// policy selects it any more.
 	AnnotationWaiting = Prefix + "waiting"
+	// AnnotationRequest asks the hub manager for something that only a person may decide: RequestAbandon or RequestMove. It is the
+	// one key under Prefix that people write on a placed Workflow (`stellarflow abandon`, `move` do); the manager removes it with
+	// its answer.
+	AnnotationRequest = Prefix + "request"
+	// AnnotationAbandoned says since when (RFC 3339) a hub copy is given up: its WEC copy may still run and is removed when seen.
+	AnnotationAbandoned = Prefix + "abandoned"
+	// AnnotationAdopts, on a Workflow that is not placed, names the WEC copy (CLUSTER/UID) that it takes over from a hub copy that
+	// is no more. Such a Workflow is never created anywhere.
+	AnnotationAdopts = Prefix + "adopts"
 	// FinalizerCleanup keeps a hub copy until its WEC copy is gone.
 	FinalizerCleanup = Prefix + "cleanup"
 )
@@ -34,8 +43,21 @@ const (
 	FinalizerHarvest = Prefix + "harvest"
 )
 
+// Values of AnnotationRequest.
+const (
+	// RequestAbandon ends the hub copy as Error although its WEC copy may still run.
+	RequestAbandon = "abandon"
+	// RequestMove places a Workflow that certainly runs nowhere on another cluster.
+	RequestMove = "move"
+)
+
 // Keys on other objects.
 const (
+	// LabelTombstone, on a ConfigMap in the hub's system namespace, names the cluster of a WEC copy that was given up and is to be
+	// removed when it is seen.
+	LabelTombstone = Prefix + "tombstone"
+	// AnnotationClusterID, on a ManagedCluster, is the UID of the WEC's kube-system Namespace that the join found.
+	AnnotationClusterID = Prefix + "cluster-id"
 	// LabelManagedCluster marks a Secret in the hub's system namespace as the credential of the ManagedCluster it names.
 	LabelManagedCluster = Prefix + "managed-cluster"
 	// AnnotationNamespaces, on a ManagedCluster, lists the WEC namespaces (comma separated) that the join accepted.
