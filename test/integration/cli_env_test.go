@@ -2,49 +2,25 @@ package integration
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// apiServer is a kube-apiserver with etcd of its own, and Argo's CRDs in it.
-type apiServer struct {
-	config     *rest.Config
-	kubeconfig []byte
-	core       kubernetes.Interface
-	dynamic    dynamic.Interface
-}
-
-// startAPIServer starts one for a test; the binaries are those of KUBEBUILDER_ASSETS.
-func startAPIServer(t *testing.T) *apiServer {
+// startAPIServer starts an API server for one test, empty but for Argo's CRDs.
+func startAPIServer(t *testing.T) *server {
 	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Fatal("KUBEBUILDER_ASSETS is not set to a directory with etcd and kube-apiserver: run `make integration`")
+	s, err := newServer(t)
+	if s != nil && s.config != nil {
+		t.Cleanup(func() {
+			if err := s.env.Stop(); err != nil {
+				t.Errorf("stop the API server: %v", err)
+			}
+		})
 	}
-	env := &envtest.Environment{CRDDirectoryPaths: []string{argoCRDs(t)}, ErrorIfCRDPathMissing: true}
-	config, err := env.Start()
 	if err != nil {
-		t.Fatalf("start an API server: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := env.Stop(); err != nil {
-			t.Errorf("stop the API server: %v", err)
-		}
-	})
-	config.QPS, config.Burst = 500, 500
-	s := &apiServer{config: config, kubeconfig: env.KubeConfig}
-	if s.core, err = kubernetes.NewForConfig(config); err != nil {
-		t.Fatal(err)
-	}
-	if s.dynamic, err = dynamic.NewForConfig(config); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -58,18 +34,6 @@ func argoCRDs(t *testing.T) string {
 		t.Fatalf("find Argo's module: %v", err)
 	}
 	return filepath.Join(strings.TrimSpace(string(out)), "manifests", "base", "crds", "minimal")
-}
-
-// as is the server's administrator acting as another user.
-func (s *apiServer) as(t *testing.T, user string, groups ...string) dynamic.Interface {
-	t.Helper()
-	config := rest.CopyConfig(s.config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:authenticated")}
-	client, err := dynamic.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client
 }
 
 // eventually polls until done reports true, and fails with what it said last.

@@ -42,10 +42,10 @@ const storeEnv = "MINIO_ENDPOINT=127.0.0.1:9000\nMINIO_BUCKET=workflows\nMINIO_A
 type commandLine struct {
 	t   *testing.T
 	dir string
-	hub *apiServer
+	hub *server
 }
 
-func newCommandLine(t *testing.T, hub *apiServer) *commandLine {
+func newCommandLine(t *testing.T, hub *server) *commandLine {
 	t.Helper()
 	c := &commandLine{t: t, dir: t.TempDir(), hub: hub}
 	c.file("hub.kubeconfig", hub.kubeconfig)
@@ -105,7 +105,7 @@ func (c *commandLine) refuses(code int, text string, args ...string) {
 
 // controllerManager does what the parts that an API server alone lacks would do: it fills in ServiceAccount tokens, and
 // finishes the deletion of namespaces.
-func controllerManager(t *testing.T, s *apiServer) {
+func controllerManager(t *testing.T, s *server) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -120,7 +120,7 @@ func controllerManager(t *testing.T, s *apiServer) {
 	}()
 }
 
-func fillToken(ctx context.Context, s *apiServer) {
+func fillToken(ctx context.Context, s *server) {
 	secrets := s.core.CoreV1().Secrets(stellarflow.SystemNamespace)
 	secret, err := secrets.Get(ctx, "stellarflow-token", metav1.GetOptions{})
 	if err != nil || len(secret.Data["token"]) > 0 {
@@ -134,7 +134,7 @@ func fillToken(ctx context.Context, s *apiServer) {
 	_, _ = secrets.Update(ctx, secret, metav1.UpdateOptions{})
 }
 
-func finishNamespace(ctx context.Context, s *apiServer) {
+func finishNamespace(ctx context.Context, s *server) {
 	namespace, err := s.core.CoreV1().Namespaces().Get(ctx, stellarflow.SystemNamespace, metav1.GetOptions{})
 	if err != nil || namespace.DeletionTimestamp == nil {
 		return
@@ -146,7 +146,7 @@ func finishNamespace(ctx context.Context, s *apiServer) {
 }
 
 // argoDeployment is an Argo controller's Deployment.
-func argoDeployment(t *testing.T, s *apiServer, namespace, account string) {
+func argoDeployment(t *testing.T, s *server, namespace, account string) {
 	t.Helper()
 	_, err := s.core.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -217,7 +217,7 @@ func testInstall(t *testing.T, c *commandLine) {
 }
 
 // versions are the resourceVersions of what an installation applies.
-func versions(t *testing.T, s *apiServer) map[string]string {
+func versions(t *testing.T, s *server) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	add := func(objects ...metav1.Object) {
@@ -250,7 +250,7 @@ func versions(t *testing.T, s *apiServer) map[string]string {
 	return found
 }
 
-func testJoin(t *testing.T, c *commandLine, wec1 *apiServer) {
+func testJoin(t *testing.T, c *commandLine, wec1 *server) {
 	join := []string{"join", "cluster1", "--kubeconfig=DIR/wec1.kubeconfig", "--hub-kubeconfig=DIR/hub.kubeconfig", "--wait=false"}
 	c.refuses(cli.ExitFailure, `--namespaces "argo" does not exist there: remove it`, append(join, "--namespaces=argo")...)
 	c.must([]string{"workflows: get, list, watch, create, patch, delete"}, append(join, "--dry-run")...)
@@ -293,7 +293,7 @@ func testJoin(t *testing.T, c *commandLine, wec1 *apiServer) {
 }
 
 // testRights uses the stored credential: what the hub needs works, and nothing else does.
-func testRights(t *testing.T, c *commandLine, wec1 *apiServer) {
+func testRights(t *testing.T, c *commandLine, wec1 *server) {
 	secret, err := c.hub.core.CoreV1().Secrets(stellarflow.SystemNamespace).Get(t.Context(), "cluster-cluster1", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -372,7 +372,7 @@ func testExplain(t *testing.T, c *commandLine) {
 	c.must([]string{"Waiting for a cluster.", "workflows-cluster1  Offers", "cluster1  Unhealthy"}, "explain", "waiting", hub)
 	placed(t, c.hub, "running")
 	c.must([]string{`Placed on cluster "cluster1" by policy "p" since 1970-01-01T00:00:00Z (attempt 1)`, "cluster1  Placed", "Nothing was mirrored yet."}, "explain", "running", hub)
-	if _, err := patchWorkflow(t.Context(), c.hub.as(t, hubManager, "system:masters"), "running", `{"metadata":{"annotations":{"stellarflow.io/observed":"u/7/3/h"}},"status":{"phase":"Running"}}`); err != nil {
+	if _, err := patchWorkflow(t.Context(), c.hub.as(t, hubManager), "running", `{"metadata":{"annotations":{"stellarflow.io/observed":"u/7/3/h"}},"status":{"phase":"Running"}}`); err != nil {
 		t.Fatal(err)
 	}
 	var explained struct {
@@ -391,12 +391,12 @@ func testExplain(t *testing.T, c *commandLine) {
 	c.must([]string{"cluster1   Unknown   -            v3.7.18   1"}, "clusters", hub)
 }
 
-func testLeave(t *testing.T, c *commandLine, wec1 *apiServer) {
+func testLeave(t *testing.T, c *commandLine, wec1 *server) {
 	leave := []string{"leave", "cluster1", "--hub-kubeconfig=DIR/hub.kubeconfig", "--kubeconfig=DIR/wec1.kubeconfig"}
 	c.refuses(cli.ExitFailure, `1 unfinished Workflows are placed on "cluster1":`, leave...)
 	c.refuses(cli.ExitFailure, `cluster "nobody" is not joined`, "leave", "nobody", "--hub-kubeconfig=DIR/hub.kubeconfig")
 	finished := `{"metadata":{"labels":{"workflows.argoproj.io/completed":"true"}}}`
-	if _, err := patchWorkflow(t.Context(), c.hub.as(t, hubManager, "system:masters"), "running", finished); err != nil {
+	if _, err := patchWorkflow(t.Context(), c.hub.as(t, hubManager), "running", finished); err != nil {
 		t.Fatal(err)
 	}
 	c.refuses(cli.ExitFailure, `--kubeconfig is of another cluster than "cluster1"`, append(leave[:3:3], "--kubeconfig=DIR/hub.kubeconfig")...)

@@ -39,14 +39,14 @@ func guardedWorkflow(name string) *unstructured.Unstructured {
 }
 
 // placed creates a Workflow and lets the hub manager place it.
-func placed(t *testing.T, s *apiServer, name string) *unstructured.Unstructured {
+func placed(t *testing.T, s *server, name string) *unstructured.Unstructured {
 	t.Helper()
 	created, err := workflows(s.dynamic).Create(t.Context(), guardedWorkflow(name), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	record := stellarflow.Placement{UID: created.GetUID(), Policy: "p", Cluster: "cluster1", Attempt: 1, Time: time.Unix(0, 0).UTC()}
-	placed, err := patchWorkflow(t.Context(), s.as(t, hubManager, "system:masters"), name, fmt.Sprintf(
+	placed, err := patchWorkflow(t.Context(), s.as(t, hubManager), name, fmt.Sprintf(
 		`{"metadata":{"labels":{"stellarflow.io/cluster":"cluster1"},"annotations":{"stellarflow.io/placement":%q},"finalizers":["stellarflow.io/cleanup"]}}`, record))
 	if err != nil {
 		t.Fatalf("place %s: %v", name, err)
@@ -63,7 +63,7 @@ func patchWorkflow(ctx context.Context, client dynamic.Interface, name, patch st
 }
 
 // installGuard applies config/webhook and waits until it refuses.
-func installGuard(t *testing.T, s *apiServer) {
+func installGuard(t *testing.T, s *server) {
 	t.Helper()
 	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "../../config/webhook")
 	if err != nil {
@@ -84,7 +84,7 @@ func installGuard(t *testing.T, s *apiServer) {
 		}
 	}
 	placed(t, s, "probe")
-	user, controller := s.as(t, "alice", "system:masters"), s.as(t, argoController, "system:masters")
+	user, controller := s.as(t, "alice"), s.as(t, argoController)
 	for refusal, try := range map[string]func(context.Context) error{
 		refusedArgo: func(ctx context.Context) error {
 			_, err := patchWorkflow(ctx, controller, "probe", `{"status":{"a":"b"}}`)
@@ -112,7 +112,7 @@ func TestGuard(t *testing.T) {
 	installGuard(t, s)
 	// All of them may do everything: what is refused below is refused by the guard.
 	users := map[string]dynamic.Interface{
-		"argo": s.as(t, argoController, "system:masters"), "hub": s.as(t, hubManager, "system:masters"), "alice": s.as(t, "alice", "system:masters"),
+		"argo": s.as(t, argoController), "hub": s.as(t, hubManager), "alice": s.as(t, "alice"),
 	}
 	finish := `{"metadata":{"labels":{"workflows.argoproj.io/completed":"true"}},"status":{"phase":"Succeeded"}}`
 	type step struct {
@@ -214,14 +214,14 @@ func TestGuardLetsDeletionThrough(t *testing.T) {
 	s := startAPIServer(t)
 	installGuard(t, s)
 	placed(t, s, "gone")
-	if err := workflows(s.as(t, "alice", "system:masters")).Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
+	if err := workflows(s.as(t, "alice")).Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
 		t.Fatalf("delete: %v", err)
 	}
 	waiting, err := workflows(s.dynamic).Get(t.Context(), "gone", metav1.GetOptions{})
 	if err != nil || waiting.GetDeletionTimestamp() == nil {
 		t.Fatalf("want it to wait for its finalizer, got %v, %v", waiting, err)
 	}
-	if _, err := patchWorkflow(t.Context(), s.as(t, hubManager, "system:masters"), "gone", `{"metadata":{"finalizers":null}}`); err != nil {
+	if _, err := patchWorkflow(t.Context(), s.as(t, hubManager), "gone", `{"metadata":{"finalizers":null}}`); err != nil {
 		t.Fatalf("release: %v", err)
 	}
 }

@@ -56,6 +56,8 @@ type server struct {
 	client  client.Client
 	dynamic dynamic.Interface
 	core    kubernetes.Interface
+	// kubeconfig is what a person has.
+	kubeconfig []byte
 }
 
 var shared struct {
@@ -109,6 +111,7 @@ func sharedClusters(t *testing.T) *clusters {
 	return shared.clusters
 }
 
+// newServer starts an API server with Argo's CRDs in it; the binaries are those of KUBEBUILDER_ASSETS.
 func newServer(t *testing.T) (*server, error) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		t.Fatal("KUBEBUILDER_ASSETS is not set to a directory with etcd and kube-apiserver: run `make integration`")
@@ -118,16 +121,17 @@ func newServer(t *testing.T) (*server, error) {
 	if s.config, err = s.env.Start(); err != nil {
 		return nil, fmt.Errorf("start an API server: %w", err)
 	}
+	s.kubeconfig = s.env.KubeConfig
 	s.config.QPS, s.config.Burst = 1000, 1000
 	scheme, err := hub.NewScheme()
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	if s.client, err = client.New(s.config, client.Options{Scheme: scheme}); err != nil {
-		return nil, err
+		return s, err
 	}
 	if s.dynamic, err = dynamic.NewForConfig(s.config); err != nil {
-		return nil, err
+		return s, err
 	}
 	s.core, err = kubernetes.NewForConfig(s.config)
 	return s, err
