@@ -9,8 +9,10 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"stellarflow.io/stellarflow/pkg/hub"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 )
 
 func main() {
@@ -39,8 +41,12 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
 	}
+	counted := metrics.New()
+	if err := ctrlmetrics.Registry.Register(counted); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
 	ctx := ctrl.SetupSignalHandler()
-	if err := hub.Setup(ctx, mgr, options.hub()); err != nil {
+	if err := hub.Setup(ctx, mgr, options.hub(counted)); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 )
 
 // options are the flags.
@@ -75,6 +76,6 @@ func (o options) manager() (ctrl.Options, error) {
 	}, err
 }
 
-func (o options) hub() hub.Options {
-	return hub.Options{StoreSecret: o.storeSecret, Now: time.Now, Timing: hub.DefaultTiming()}
+func (o options) hub(counted *metrics.Metrics) hub.Options {
+	return hub.Options{StoreSecret: o.storeSecret, Now: time.Now, Timing: hub.DefaultTiming(), Metrics: counted}
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap/zapcore"
+
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 )
 
 func TestParse(t *testing.T) {
@@ -101,7 +103,11 @@ func TestManagerOptions(t *testing.T) {
 	if m.Metrics.BindAddress != ":1" || m.HealthProbeBindAddress != ":2" || m.PprofBindAddress != ":3" {
 		t.Errorf("addresses are %q, %q and %q", m.Metrics.BindAddress, m.HealthProbeBindAddress, m.PprofBindAddress)
 	}
-	h := o.hub()
+	counted := metrics.New()
+	h := o.hub(counted)
+	if h.Metrics != counted {
+		t.Error("the hub counts into other metrics than those that are served")
+	}
 	if h.StoreSecret != "s" || h.Kubeconfig.AllowLoopback || h.Now == nil || h.Timing.Settle == 0 {
 		t.Errorf("the hub gets %+v", h)
 	}

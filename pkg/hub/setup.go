@@ -34,6 +34,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/inventory"
 	"stellarflow.io/stellarflow/pkg/hub/lifecycle"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/hub/placement"
 	"stellarflow.io/stellarflow/pkg/hub/policy"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
@@ -53,6 +54,8 @@ type Options struct {
 	Timing Timing
 	// WECTransport wraps the transport to every WEC, nil for none; tests inject faults there.
 	WECTransport transport.WrapperFunc
+	// Metrics count and time what is done; nil for none. Setup gives them their Snapshot; the caller registers them.
+	Metrics *metrics.Metrics
 }
 
 // Timing is how long the hub waits before it believes something.
@@ -128,13 +131,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if store.StatusSubresource, err = hubcopy.HasStatusSubresource(h.core.Discovery()); err != nil {
 		return err
 	}
+	store.Metrics = options.Metrics
 	connections, toCluster, toPlacement := h.connections()
 	placer := &placement.Reconciler{
 		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections,
-		Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now,
+		Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now, Metrics: options.Metrics,
 	}
 	syncer := h.syncer(store, placer)
 	connections.Handler = syncer
+	if options.Metrics != nil {
+		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, now: options.Now, log: h.log.WithName("metrics")}).snapshot
+	}
 	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Fleet: connections, Events: toCluster}
 	connections.Prime = func(ctx context.Context) error { // runs when this process begins to lead
 		syncer.Creator.Attempts.Begin(options.Now())
@@ -163,6 +170,7 @@ func (h *hub) connections() (*cluster.Fleet, <-chan event.TypedGenericEvent[*clu
 	toPlacement := make(chan event.TypedGenericEvent[*clusterv1.ManagedCluster], backlog)
 	return &cluster.Fleet{
 		HubID: h.id, Now: h.options.Now, Log: h.log.WithName("connections"), Kubeconfig: h.options.Kubeconfig, Transport: h.options.WECTransport,
+		Metrics: h.options.Metrics,
 		Changed: func(state cluster.State) {
 			news := event.TypedGenericEvent[*clusterv1.ManagedCluster]{Object: &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: string(state.Name)}}}
 			toCluster <- news
@@ -180,7 +188,7 @@ func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer) *lifecycle.S
 		},
 		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules},
 		Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("sync"), Now: h.options.Now,
-		Silence: h.options.Timing.Silence, Away: flowcontrol.NewTokenBucketRateLimiter(awayWrites, awayWrites),
+		Silence: h.options.Timing.Silence, Away: flowcontrol.NewTokenBucketRateLimiter(awayWrites, awayWrites), Metrics: h.options.Metrics,
 	}
 }
 
@@ -191,19 +199,27 @@ func (h *hub) dispatch(ctx context.Context, connections *cluster.Fleet) error {
 		return fmt.Errorf("watch the Workflows: %w", err)
 	}
 	send := func(object any) {
-		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
-			object = unknown.Obj
-		}
-		if workflow, ok := object.(metav1.Object); ok {
+		if workflow, ok := workflowOf(object); ok {
 			if name := workflow.GetLabels()[stellarflow.LabelCluster]; name != "" {
 				connections.Enqueue(stellarflow.ClusterName(name), types.NamespacedName{Namespace: workflow.GetNamespace(), Name: workflow.GetName()})
 			}
 		}
 	}
 	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: send, UpdateFunc: func(old, next any) { send(old); send(next) }, DeleteFunc: send,
+		AddFunc:    func(added any) { h.arrives(added); send(added) },
+		UpdateFunc: func(old, next any) { h.arrives(next); send(old); send(next) },
+		DeleteFunc: func(deleted any) { h.leaves(deleted); send(deleted) },
 	})
 	return err
+}
+
+// workflowOf returns the object of an informer's event.
+func workflowOf(object any) (metav1.Object, bool) {
+	if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = unknown.Obj
+	}
+	workflow, ok := object.(metav1.Object)
+	return workflow, ok
 }
 
 // hub holds what the parts are made from.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/hub/recent"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
@@ -39,12 +40,15 @@ type Connection struct {
 	Clients *wec.Clients
 	// Recent holds what our own writes to the WEC returned.
 	Recent recent.Objects
+	// Lag holds the changes that the watch has shown and the hub does not show yet.
+	Lag metrics.Lag
 
 	hubID      types.UID
 	handler    Handler
 	now        func() time.Time
 	log        logr.Logger
 	changed    func(State)
+	metrics    *metrics.Metrics
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	state      atomic.Pointer[State]
 	namespaces atomic.Pointer[[]string]
@@ -98,6 +102,9 @@ func (c *Connection) ByHubUID(uid types.UID) []*metav1.PartialObjectMetadata {
 	}
 	return nil
 }
+
+// QueueDepth is how many Workflows wait for a worker.
+func (c *Connection) QueueDepth() int { return c.queue.Len() }
 
 // Enqueue asks for a pass over a Workflow.
 func (c *Connection) Enqueue(key types.NamespacedName) { c.queue.Add(key) }
@@ -160,7 +167,9 @@ func (c *Connection) run(ctx context.Context) {
 
 // check probes once, sees that the watch is complete and publishes the state.
 func (c *Connection) check(ctx context.Context) bool {
+	began := c.now()
 	facts, err := c.Clients.Probe(ctx, c.now)
+	c.metrics.Probed(c.Name, began, c.now())
 	if err == nil && c.fixedID != "" && facts.ID != c.fixedID {
 		err = &wec.Trouble{Reason: wec.ReasonChanged, Message: "behind the address is another cluster than before: run `stellarflow leave` and `stellarflow join` for the new one"}
 	}
@@ -242,7 +251,10 @@ func (c *Connection) ensureWatch(ctx context.Context) error {
 	if c.stopWatch != nil {
 		c.stopWatch()
 	}
-	watch, err := c.Clients.NewWatch(c.hubID, c.queue.Add)
+	watch, err := c.Clients.NewWatch(c.hubID, func(key types.NamespacedName) {
+		c.Lag.Changed(key, c.now())
+		c.queue.Add(key)
+	})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
@@ -32,6 +33,8 @@ type Fleet struct {
 	Transport transport.WrapperFunc
 	// Prime gives every ManagedCluster that exists at the start to Ensure.
 	Prime func(context.Context) error
+	// Metrics time the probes; nil for none.
+	Metrics *metrics.Metrics
 
 	mu          sync.Mutex
 	ctx         context.Context //nolint:containedctx // the life of all connections, which reconcilers start but do not own
@@ -99,7 +102,7 @@ func (f *Fleet) Ensure(name stellarflow.ClusterName, credential []byte, namespac
 	connectionCtx, stop := context.WithCancel(f.ctx)
 	c := &Connection{
 		Name: name, Clients: clients, hubID: f.HubID, handler: f.Handler, now: f.Now, log: f.Log.WithValues("cluster", name),
-		changed: f.Changed, stop: stop, done: make(chan struct{}), orphans: map[types.NamespacedName]bool{},
+		changed: f.Changed, metrics: f.Metrics, stop: stop, done: make(chan struct{}), orphans: map[types.NamespacedName]bool{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}
 	c.namespaces.Store(&namespaces)
@@ -116,7 +119,25 @@ func (f *Fleet) Remove(name stellarflow.ClusterName) {
 	if m, found := f.connections[name]; found {
 		m.stop()
 		delete(f.connections, name)
+		go f.forget(m.Connection)
 	}
+}
+
+// forget drops the metrics of a cluster when its last pass has ended, unless it is connected again by then.
+func (f *Fleet) forget(c *Connection) {
+	<-c.done
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, again := f.connections[c.Name]; !again {
+		f.Metrics.ForgetCluster(c.Name)
+	}
+}
+
+// Leads reports whether this process has begun to act: only the leader does.
+func (f *Fleet) Leads() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ctx != nil && f.ctx.Err() == nil
 }
 
 // Get returns the connection to a WEC.

@@ -26,8 +26,8 @@ import (
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
-// reasonReady is the reason of the condition while a WEC is connected.
-const reasonReady = "Ready"
+// ReasonReady is the reason of the condition while a WEC is connected.
+const ReasonReady = "Ready"
 
 // Reconciler connects to the ManagedClusters that have a credential and says on each whether it can be used.
 type Reconciler struct {
@@ -132,7 +132,7 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 		}
 		condition.Reason, condition.Message = state.Reason, state.Message
 		if state.Healthy() {
-			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, reasonReady, "the cluster answers and its Workflows are watched"+orphanText(state.Orphans)
+			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, ReasonReady, "the cluster answers and its Workflows are watched"+orphanText(state.Orphans)
 		}
 		if !meta.IsStatusConditionPresentAndEqual(managed.Status.Conditions, clusterv1.ManagedClusterConditionJoined, metav1.ConditionTrue) && state.Facts.Version != "" {
 			updated.Status.Version.Kubernetes = state.Facts.Version

@@ -2,6 +2,7 @@ package hubcopy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/hub/recent"
 )
 
@@ -28,6 +30,8 @@ type Store struct {
 	// StatusSubresource says that the hub's Workflow CRD has a status subresource, which Argo's own has not: the status is then
 	// written there, and leaves the generation as it is.
 	StatusSubresource bool
+	// Metrics count lost races; nil for none.
+	Metrics *metrics.Metrics
 }
 
 // NewStore returns a store over a metadata cache of Workflows and two live clients.
@@ -87,9 +91,13 @@ func (s *Store) patch(ctx context.Context, key types.NamespacedName, operations 
 	written, err := s.metadata.Resource(stellarflow.Workflows).Namespace(key.Namespace).
 		Patch(ctx, key.Name, PatchType, raw, metav1.PatchOptions{FieldManager: "stellarflow"}, subresource...)
 	if apierrors.IsNotFound(err) {
+		s.Metrics.LostRace()
 		return nil, fmt.Errorf("patch workflow %s: %w: %w", key, ErrLostRace, err)
 	}
 	if err := Classify(err); err != nil {
+		if errors.Is(err, ErrLostRace) {
+			s.Metrics.LostRace()
+		}
 		return nil, fmt.Errorf("patch workflow %s: %w", key, err)
 	}
 	written.SetGroupVersionKind(stellarflow.WorkflowKind) // the answer calls itself PartialObjectMetadata, which no event can refer to

@@ -66,6 +66,7 @@ func (s *Syncer) vanished(ctx context.Context, c *cluster.Connection, key types.
 	if err != nil {
 		return err
 	}
+	s.Metrics.Vanished(c.Name)
 	s.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventVanished, "Mirror", "%s", message)
 	s.forget(v.Hub.UID)
 	return nil

@@ -21,6 +21,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/downsync"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/inventory"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
@@ -57,6 +58,8 @@ type Syncer struct {
 	Away flowcontrol.RateLimiter
 	// Silence is how long a WEC may be away before its Workflows say so.
 	Silence time.Duration
+	// Metrics count and time the steps; nil for none.
+	Metrics *metrics.Metrics
 
 	memory sync.Map // types.UID of a hub copy -> memory
 }
@@ -85,6 +88,7 @@ func (s *Syncer) Keys(ctx context.Context, name stellarflow.ClusterName) ([]type
 
 // Sync does the next step for a Workflow on a WEC.
 func (s *Syncer) Sync(ctx context.Context, connection *cluster.Connection, key types.NamespacedName) (time.Duration, error) {
+	connection.Lag.Begin(key)
 	view, err := s.observe(ctx, connection, key)
 	if err != nil {
 		return 0, err
@@ -94,6 +98,7 @@ func (s *Syncer) Sync(ctx context.Context, connection *cluster.Connection, key t
 		connection.SetOrphan(ctx, key, false)
 	}
 	if step == Nothing {
+		connection.Lag.End(key)
 		if view.Hub == nil && view.WEC == nil {
 			connection.Recent.Forget(key)
 		}
@@ -111,6 +116,7 @@ func (s *Syncer) Sync(ctx context.Context, connection *cluster.Connection, key t
 		after = believed
 	}
 	if err != nil {
+		s.Metrics.StepFailed(connection.Name, string(step))
 		s.Log.Info("step failed", "cluster", connection.Name, "workflow", key, "step", step, "error", err.Error())
 	}
 	return after, err
@@ -155,6 +161,7 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 		return retryRefused, s.say(ctx, c, v, sayChanged, fmt.Sprintf("behind the name %s is another cluster now than the one this Workflow was placed on: nothing is known of it; "+
 			"bring the old cluster back, or give this Workflow up as docs/spec/workflow.md says", c.Name))
 	case SayNameTaken:
+		s.Metrics.Refused(c.Name, downsync.ReasonNameTaken)
 		return retryRefused, s.Placer.Refused(ctx, key, placement, fmt.Sprintf(
 			"another Workflow of this hub named %s is there (hub UID %s): delete it there, or create this one under another name", key, v.WEC.Annotations[stellarflow.AnnotationHubUID]), false)
 	case SayDisowned:
@@ -184,11 +191,13 @@ func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.Na
 	result, err := s.Creator.Create(ctx, target, key, placement)
 	var refusal *downsync.Refusal
 	if errors.As(err, &refusal) {
+		s.Metrics.Refused(c.Name, refusal.Reason)
 		return retryRefused, s.Placer.Refused(ctx, key, placement, refusal.Message, s.Creator.Attempts.Certain(placement))
 	}
 	if err != nil || result.WECCopy == nil {
 		return 0, err
 	}
+	s.Metrics.Created(placement, s.Now())
 	c.Recent.Put(result.WECCopy, s.Now())
 	s.memory.Store(placement.UID, memory{createdAt: s.Now()})
 	s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeNormal, eventCreated, "Create", "created on cluster %s", string(c.Name))
@@ -210,13 +219,18 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 	}
 	switch {
 	case errors.Is(err, upsync.ErrNotMirrorable), errors.Is(err, upsync.ErrRestored):
+		s.Metrics.NotMirrored(c.Name)
+		c.Lag.End(key) // it is said
 		return retryRefused, s.say(ctx, c, v, sayNotMirrored, fmt.Sprintf("what cluster %s says is not shown: %s", c.Name, err))
 	case err != nil:
 		return 0, fmt.Errorf("mirror from %q: %w", c.Name, err)
 	}
-	shown := v.Hub
+	seen, shown := c.Lag.End(key), v.Hub
 	if written != nil {
 		shown = written
+		if wecCopy.HasStatus() {
+			s.Metrics.Mirrored(c.Name, seen, s.Now())
+		}
 	}
 	if v.WEC.DeletionTimestamp != nil && wecCopy.Spec.Shutdown == "" && !stellarflow.Completed(&wecCopy.Metadata) {
 		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC)) // not settled until this is done

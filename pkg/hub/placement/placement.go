@@ -23,6 +23,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/inventory"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 )
 
 // Events on hub copies.
@@ -57,6 +58,8 @@ type Reconciler struct {
 	Fleet       Fleet
 	Recorder    events.EventRecorder
 	Now         func() time.Time
+	// Metrics count and time placements; nil for none.
+	Metrics *metrics.Metrics
 
 	assumed assumed
 	local   local
@@ -94,9 +97,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.assumed.drop(workflow.UID)
 		return ctrl.Result{}, r.departed(ctx, request.NamespacedName, workflow, placement)
 	}
+	r.Metrics.Arrived(workflow.UID, r.Now())
 	result, err := r.place(ctx, request.NamespacedName, workflow)
 	if errors.Is(err, hubcopy.ErrLostRace) {
 		return ctrl.Result{RequeueAfter: 10 * time.Millisecond}, nil
+	}
+	if err == nil && result.RequeueAfter != unsettled {
+		r.Metrics.Looked(workflow.UID) // after a record nothing is remembered of it
 	}
 	return result, err
 }
@@ -235,10 +242,12 @@ func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured
 	message := fmt.Sprintf("placed on cluster %s by policy %s", placement.Cluster, placement.Policy)
 	operations := append(hubcopy.Unchanged(live), keys(live, placement)...)
 	operations = append(operations, hubcopy.Pending(live, message)...)
+	arrived := r.Metrics.ArrivedAt(placement.UID)
 	written, err := r.Hub.Patch(ctx, client.ObjectKeyFromObject(live), operations...)
 	if err != nil {
 		return err
 	}
+	r.Metrics.Placed(placement.UID, arrived, r.Now())
 	r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventPlaced, "Place", "placed on cluster %s by policy %s, attempt %s", placement.Cluster, placement.Policy, strconv.Itoa(attempt))
 	return nil
 }

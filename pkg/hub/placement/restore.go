@@ -33,6 +33,7 @@ func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, work
 	if err != nil {
 		return false, err
 	}
+	r.Metrics.Restored(placement.Cluster)
 	r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventRestored, "Place", "the record of the placement was lost; the Workflow was found on cluster %s and is followed there", state.Name)
 	return true, nil
 }

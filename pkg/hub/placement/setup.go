@@ -52,6 +52,9 @@ func (r *Reconciler) indexed(ctx context.Context, value string) []ctrl.Request {
 	}
 	requests := make([]ctrl.Request, 0, len(items))
 	for i := range items {
+		if value == inventory.Waiting {
+			r.Metrics.Arrived(items[i].UID, r.Now())
+		}
 		requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&items[i])})
 	}
 	return requests

@@ -63,6 +63,11 @@ type WECCopy struct {
 	Status json.RawMessage `json:"status"`
 }
 
+// HasStatus reports whether the WEC has written a status.
+func (w *WECCopy) HasStatus() bool {
+	return len(w.Status) > 0 && !bytes.Equal(w.Status, []byte("null")) && !bytes.Equal(w.Status, []byte("{}"))
+}
+
 // Decode reads a WEC copy from the API server's answer.
 func Decode(raw []byte) (WECCopy, error) {
 	var wecCopy WECCopy
@@ -79,7 +84,7 @@ func Decode(raw []byte) (WECCopy, error) {
 // object, nodes that cannot be unpacked.
 func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 	r := Rendered{Labels: pick(wecCopy.Metadata.Labels, carriedLabels), Annotations: pick(wecCopy.Metadata.Annotations, carriedAnnotations), Shutdown: wecCopy.Spec.Shutdown}
-	if len(wecCopy.Status) > 0 && !bytes.Equal(wecCopy.Status, []byte("null")) && !bytes.Equal(wecCopy.Status, []byte("{}")) {
+	if wecCopy.HasStatus() {
 		status, err := decodeObject(wecCopy.Status)
 		if err != nil {
 			return Rendered{}, err
