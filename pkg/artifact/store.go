@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -79,8 +80,9 @@ func ParseStore(data map[string][]byte) (Store, error) {
 // a value may stand in single or double quotes.
 func ParseEnv(raw []byte) (Store, error) {
 	data := map[string][]byte{}
-	lines := bufio.NewScanner(bytes.NewReader(raw))
-	for number := 1; lines.Scan(); number++ {
+	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(raw, []byte("\ufeff")))) // editors on Windows begin files so
+	number := 1
+	for ; lines.Scan(); number++ {
 		line := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(lines.Text()), "export "))
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
@@ -89,17 +91,22 @@ func ParseEnv(raw []byte) (Store, error) {
 		if !found { // the line itself is not shown: it may hold a credential
 			return Store{}, fmt.Errorf("line %d is not NAME=value: write one setting a line, for example MINIO_BUCKET=workflows", number)
 		}
-		key, known := envKeys[strings.TrimSpace(name)]
+		name = strings.TrimSpace(name)
+		key, known := envKeys[name]
 		if !known {
-			return Store{}, fmt.Errorf("line %d: unknown name %q: the names are %s", number, strings.TrimSpace(name), strings.Join(envNames(), ", "))
+			return Store{}, fmt.Errorf("line %d: %s: the names are %s", number, unknownName(name, value), strings.Join(envNames(), ", "))
 		}
 		if _, twice := data[key]; twice {
-			return Store{}, fmt.Errorf("line %d: %s is set twice: keep one of the lines", number, strings.TrimSpace(name))
+			return Store{}, fmt.Errorf("line %d: %s is set twice: keep one of the lines", number, name)
 		}
-		data[key] = []byte(unquote(strings.TrimSpace(value)))
+		unquoted, ok := unquote(strings.TrimSpace(value))
+		if !ok {
+			return Store{}, fmt.Errorf("line %d: the value of %s has a quote at one end only: put one at both ends or at none", number, name)
+		}
+		data[key] = []byte(unquoted)
 	}
 	if err := lines.Err(); err != nil {
-		return Store{}, fmt.Errorf("read the settings: %w", err)
+		return Store{}, fmt.Errorf("line %d cannot be read (%w): write one setting a line, for example MINIO_BUCKET=workflows", number, err)
 	}
 	return parse(data, envName)
 }
@@ -127,25 +134,20 @@ func parse(data map[string][]byte, name func(string) string) (Store, error) {
 		Endpoint: value(KeyEndpoint), Bucket: value(KeyBucket), Region: value(KeyRegion),
 		AccessKey: value(KeyAccessKey), SecretKey: value(KeySecretKey),
 	}
-	if problem := checkEndpoint(store.Endpoint, name); problem != "" {
-		problems = append(problems, problem)
-	}
-	if store.Bucket == "" {
-		problems = append(problems, name(KeyBucket)+" is missing: set it to the name of the bucket for artifacts and logs")
-	} else if err := s3utils.CheckValidBucketNameStrict(store.Bucket); err != nil {
-		problems = append(problems, fmt.Sprintf("%s %q is no bucket name (%v): use 3 to 63 lower case letters, digits and dashes", name(KeyBucket), store.Bucket, err))
+	for _, problem := range []string{
+		checkEndpoint(store.Endpoint, name), checkBucket(store.Bucket, name), checkRegion(store.Region, name),
+		checkCredential(KeyAccessKey, store.AccessKey, name), checkCredential(KeySecretKey, store.SecretKey, name),
+	} {
+		if problem != "" {
+			problems = append(problems, problem)
+		}
 	}
 	if raw := value(KeyInsecure); raw != "" {
 		insecure, err := strconv.ParseBool(raw)
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("%s %q is neither true nor false: write true for http, false for https", name(KeyInsecure), raw))
+			problems = append(problems, fmt.Sprintf("%s %s is neither true nor false: write true for http, false for https", name(KeyInsecure), shorten(raw)))
 		}
 		store.Insecure = insecure
-	}
-	for _, key := range []string{KeyAccessKey, KeySecretKey} {
-		if value(key) == "" {
-			problems = append(problems, name(key)+" is missing: set it to the credential of a user that may read and write the bucket")
-		}
 	}
 	for key := range data {
 		if !slices.Contains([]string{KeyEndpoint, KeyBucket, KeyRegion, KeyInsecure, KeyAccessKey, KeySecretKey}, key) {
@@ -161,28 +163,82 @@ func parse(data map[string][]byte, name func(string) string) (Store, error) {
 
 // checkEndpoint says what is wrong with an endpoint, or nothing.
 func checkEndpoint(endpoint string, name func(string) string) string {
-	key := name(KeyEndpoint)
+	key, shown := name(KeyEndpoint), shorten(endpoint)
 	switch {
 	case endpoint == "":
 		return key + " is missing: set it to the host:port of the S3 server"
+	case strings.Contains(endpoint, "@"): // what stands before it may be a password
+		return key + " holds a user: write host:port, and the credentials in " + name(KeyAccessKey) + " and " + name(KeySecretKey)
 	case strings.HasPrefix(endpoint, "http://"):
-		return fmt.Sprintf("%s %q has a scheme: write host:port and set %s to true", key, endpoint, name(KeyInsecure))
+		return fmt.Sprintf("%s %s has a scheme: write host:port and set %s to true", key, shown, name(KeyInsecure))
 	case strings.Contains(endpoint, "://"):
-		return fmt.Sprintf("%s %q has a scheme: write host:port", key, endpoint)
-	case strings.ContainsAny(endpoint, "/@?# "):
-		return fmt.Sprintf("%s %q is not host:port: no path, user or blank belongs there", key, endpoint)
+		return fmt.Sprintf("%s %s has a scheme: write host:port", key, shown)
+	case strings.ContainsAny(endpoint, "/?# "):
+		return fmt.Sprintf("%s %s is not host:port: no path, user or blank belongs there", key, shown)
 	}
 	host, port := Store{Endpoint: endpoint}.Host(), ""
 	if _, p, err := net.SplitHostPort(endpoint); err == nil {
 		port = p
 		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			return fmt.Sprintf("%s %q has no port from 1 to 65535: write host:port", key, endpoint)
+			return fmt.Sprintf("%s %s has no port from 1 to 65535: write host:port", key, shown)
 		}
 	}
+	if strings.Contains(host, ":") && !strings.HasPrefix(endpoint, "[") {
+		return fmt.Sprintf("%s %s: write an IPv6 address in brackets, [address]:port", key, shown)
+	}
 	if net.ParseIP(host) == nil && len(validation.IsDNS1123Subdomain(strings.ToLower(host))) > 0 {
-		return fmt.Sprintf("%s %q has no host name or address before the port: write host:port", key, endpoint)
+		return fmt.Sprintf("%s %s has no host name or address before the port: write host:port", key, shown)
 	}
 	return ""
+}
+
+// checkBucket says what is wrong with a bucket's name, or nothing.
+func checkBucket(bucket string, name func(string) string) string {
+	if bucket == "" {
+		return name(KeyBucket) + " is missing: set it to the name of the bucket for artifacts and logs"
+	}
+	if err := s3utils.CheckValidBucketNameStrict(bucket); err != nil {
+		return fmt.Sprintf("%s %s is no bucket name (%v): use 3 to 63 lower case letters, digits and dashes", name(KeyBucket), shorten(bucket), err)
+	}
+	return ""
+}
+
+// checkRegion says what is wrong with a region, or nothing. Servers of one's own have regions of any name.
+func checkRegion(region string, name func(string) string) string {
+	if len(region) > maxShown || strings.ContainsFunc(region, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Sprintf("%s %s is no region: write its name, such as eu-central-1, or leave it out", name(KeyRegion), shorten(region))
+	}
+	return ""
+}
+
+// checkCredential says what is wrong with a credential, or nothing; it is not shown.
+func checkCredential(key, credential string, name func(string) string) string {
+	switch {
+	case credential == "":
+		return name(key) + " is missing: set it to the credential of a user that may read and write the bucket"
+	case strings.ContainsFunc(credential, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }):
+		return name(key) + " holds a line break, a control character or bytes that are no text: set it to the credential alone"
+	}
+	return ""
+}
+
+// maxShown is how many characters of a value a message quotes.
+const maxShown = 64
+
+// shorten quotes a value, cut if it is long.
+func shorten(value string) string {
+	if runes := []rune(value); len(runes) > maxShown {
+		value = string(runes[:maxShown]) + "..."
+	}
+	return strconv.Quote(value)
+}
+
+// unknownName says that a line sets nothing known. A name that nothing is set to may be a credential that ends in =.
+func unknownName(name, value string) string {
+	if strings.Trim(value, "= ") == "" || len(name) > maxShown {
+		return "it sets nothing that is known"
+	}
+	return fmt.Sprintf("unknown name %q", name)
 }
 
 // envName is the name that an env file uses for a key.
@@ -204,9 +260,11 @@ func envNames() []string {
 	return names
 }
 
-func unquote(value string) string {
-	if len(value) >= 2 && (value[0] == '"' || value[0] == '\'') && value[len(value)-1] == value[0] {
-		return value[1 : len(value)-1]
+// unquote takes the quotes off a value; it is false if they are at one end only.
+func unquote(value string) (string, bool) {
+	const quotes = "\"'"
+	if len(value) >= 2 && strings.ContainsRune(quotes, rune(value[0])) && value[len(value)-1] == value[0] {
+		return value[1 : len(value)-1], true
 	}
-	return value
+	return value, value == "" || !strings.ContainsRune(quotes, rune(value[0])) && !strings.ContainsRune(quotes, rune(value[len(value)-1]))
 }
