@@ -10,11 +10,14 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // KubeconfigOptions say how ParseKubeconfig reads a kubeconfig.
@@ -82,7 +85,7 @@ func MinimalKubeconfig(server string, ca []byte, token string) ([]byte, error) {
 
 // selectContext returns the cluster and the user of a context.
 func selectContext(config *api.Config, name string) (*api.Cluster, *api.AuthInfo, error) {
-	known := strings.Join(slices.Sorted(maps.Keys(config.Contexts)), ", ")
+	known := contexts(config)
 	if known == "" {
 		return nil, nil, errors.New("the kubeconfig has no context: write it with `kubectl config view --raw --flatten --minify`")
 	}
@@ -94,17 +97,45 @@ func selectContext(config *api.Config, name string) (*api.Cluster, *api.AuthInfo
 	}
 	context, found := config.Contexts[name]
 	if !found {
-		return nil, nil, fmt.Errorf("the kubeconfig has no context %q: it has %s", name, known)
+		return nil, nil, fmt.Errorf("the kubeconfig has no context %s: it has %s", shorten(name), known)
 	}
 	cluster, found := config.Clusters[context.Cluster]
 	if !found {
-		return nil, nil, fmt.Errorf("context %q names cluster %q, which the kubeconfig does not hold: correct the context", name, context.Cluster)
+		return nil, nil, fmt.Errorf("context %s names cluster %s, which the kubeconfig does not hold: correct the context", shorten(name), shorten(context.Cluster))
 	}
 	user, found := config.AuthInfos[context.AuthInfo]
 	if !found {
-		return nil, nil, fmt.Errorf("context %q names user %q, which the kubeconfig does not hold: correct the context", name, context.AuthInfo)
+		return nil, nil, fmt.Errorf("context %s names user %s, which the kubeconfig does not hold: correct the context", shorten(name), shorten(context.AuthInfo))
 	}
 	return cluster.DeepCopy(), user.DeepCopy(), nil
+}
+
+// contexts lists the names of the contexts, at most maxContexts of them.
+func contexts(config *api.Config) string {
+	names := slices.Sorted(maps.Keys(config.Contexts))
+	shown := make([]string, 0, maxContexts)
+	for _, name := range names[:min(len(names), maxContexts)] {
+		shown = append(shown, stellarflow.OneLine(name, maxShown))
+	}
+	text := strings.Join(shown, ", ")
+	if len(names) > maxContexts {
+		text += fmt.Sprintf(" and %d more", len(names)-maxContexts)
+	}
+	return text
+}
+
+// What a message shows of a kubeconfig: bytes of a value, and contexts.
+const (
+	maxShown    = 128
+	maxContexts = 10
+)
+
+// shorten quotes a value, cut if it is long.
+func shorten(value string) string {
+	if len(value) > maxShown {
+		value = strings.ToValidUTF8(value[:maxShown], "") + "..."
+	}
+	return strconv.Quote(value)
 }
 
 // checkServer says what is wrong with a server address.
@@ -116,17 +147,35 @@ func checkServer(server string, allowLoopback bool) []string {
 	if err != nil || address.Hostname() == "" || (address.Scheme != "https" && address.Scheme != "http") {
 		return []string{"server is no https address: give the API server's address, https://host:port"}
 	}
+	if port := address.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return []string{fmt.Sprintf("server has port %s, and ports are 1 to 65535: give the API server's address, https://host:port", shorten(port))}
+		}
+	}
 	if address.User != nil || address.RawQuery != "" || address.Fragment != "" {
 		return []string{"server holds a user, a query or a fragment: give the API server's address alone, https://host:port"}
 	}
 	var problems []string
 	if address.Scheme == "http" {
-		problems = append(problems, fmt.Sprintf("server %q is not encrypted, so the token could be read on the way: give the https address", server))
+		problems = append(problems, fmt.Sprintf("server %s is not encrypted, so the token could be read on the way: give the https address", shorten(server)))
 	}
-	if !allowLoopback && isLocal(address.Hostname()) {
-		problems = append(problems, fmt.Sprintf("server %q is an address of this machine only, the hub's pod would reach itself there: give an address that the hub can reach", server))
+	switch {
+	case !allowLoopback && isLocal(address.Hostname()):
+		problems = append(problems, fmt.Sprintf("server %s is an address of this machine only, the hub's pod would reach itself there: give an address that the hub can reach", shorten(server)))
+	case isNoUnicast(address.Hostname()):
+		problems = append(problems, fmt.Sprintf("server %s is a link-local or multicast address, where clouds answer with a machine's own credentials: give an address that the hub can reach", shorten(server)))
 	}
 	return problems
+}
+
+// isNoUnicast reports whether a host is an address that no API server of another machine has.
+func isNoUnicast(host string) bool {
+	address, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	address = address.Unmap()
+	return address.IsLinkLocalUnicast() || address.IsMulticast()
 }
 
 // isLocal reports whether a host means the machine that dials it.
@@ -170,10 +219,10 @@ func checkUser(user *api.AuthInfo) []string {
 	}
 	const instead = "use a ServiceAccount's token or client certificate data"
 	if user.Exec != nil {
-		problems = append(problems, fmt.Sprintf("exec runs the program %q: %s", user.Exec.Command, instead))
+		problems = append(problems, fmt.Sprintf("exec runs the program %s: %s", shorten(user.Exec.Command), instead))
 	}
 	if user.AuthProvider != nil {
-		problems = append(problems, fmt.Sprintf("auth-provider %q is a plugin: %s", user.AuthProvider.Name, instead))
+		problems = append(problems, fmt.Sprintf("auth-provider %s is a plugin: %s", shorten(user.AuthProvider.Name), instead))
 	}
 	refuse(user.TokenFile != "", refusedFile("tokenFile", "token"))
 	refuse(user.ClientCertificate != "", refusedFile("client-certificate", "client-certificate-data"))
@@ -185,6 +234,8 @@ func checkUser(user *api.AuthInfo) []string {
 		return problems
 	}
 	hasCert, hasKey := len(user.ClientCertificateData) > 0, len(user.ClientKeyData) > 0
+	refuse(strings.ContainsFunc(user.Token, func(r rune) bool { return r <= ' ' || r > '~' }),
+		"token holds a blank, a line break or another character that no token has: give the token alone")
 	refuse(user.Token == "" && !hasCert && !hasKey, "the user has no credential: "+instead)
 	refuse(hasCert != hasKey, "client-certificate-data and client-key-data belong together and one is missing: give both")
 	if hasCert && hasKey {
