@@ -1,8 +1,11 @@
 package bindingpolicy
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
 )
@@ -23,6 +26,31 @@ func Check(policy *v1alpha1.BindingPolicy) []Problem {
 	}
 	for _, clause := range parsed.clauses {
 		problems = append(problems, clause.check()...)
+	}
+	return append(problems, repeated(policy)...)
+}
+
+// repeated returns the selectors and clauses that stand there twice.
+func repeated(policy *v1alpha1.BindingPolicy) []Problem {
+	var problems []Problem
+	first := map[string]string{}
+	see := func(list string, i int, value any) {
+		raw, err := json.Marshal(value)
+		if err != nil {
+			return
+		}
+		at := fmt.Sprintf("%s[%d]", list, i)
+		if before, twice := first[list+string(raw)]; twice {
+			problems = append(problems, Problem{Kind: ProblemAmbiguous, Field: at, Message: "it is the same as " + before + " and makes no difference: remove or correct it"})
+			return
+		}
+		first[list+string(raw)] = at
+	}
+	for i := range policy.Spec.ClusterSelectors {
+		see("spec.clusterSelectors", i, policy.Spec.ClusterSelectors[i])
+	}
+	for i := range policy.Spec.Downsync {
+		see("spec.downsync", i, policy.Spec.Downsync[i])
 	}
 	return problems
 }
@@ -48,9 +76,31 @@ func (c clause) check() []Problem {
 			})
 		}
 	}
+	problems = append(problems, c.noNames()...)
 	problems = append(problems, c.namespaces.problems...)
 	problems = append(problems, c.objects.problems...)
 	return append(problems, c.unsupported()...)
+}
+
+// noNames returns the names that no namespace and no Workflow can have.
+func (c clause) noNames() []Problem {
+	var problems []Problem
+	add := func(list string, i int, name, kind string, wrong []string) {
+		if len(wrong) == 0 || name == every {
+			return
+		}
+		problems = append(problems, Problem{
+			Kind: ProblemAmbiguous, Field: fmt.Sprintf("%s.%s[%d]", c.field, list, i), Value: shorten(name),
+			Message: fmt.Sprintf(`it is no name that a %s can have, so it matches none: write whole names, or "*" alone for all`, kind),
+		})
+	}
+	for i, name := range c.test.Namespaces {
+		add("namespaces", i, name, "Namespace", validation.IsDNS1123Label(name))
+	}
+	for i, name := range c.test.ObjectNames {
+		add("objectNames", i, name, "Workflow", validation.IsDNS1123Subdomain(name))
+	}
+	return problems
 }
 
 // otherObjects returns what asks for other objects than Workflows.

@@ -53,7 +53,7 @@ func TestMessage(t *testing.T) {
 			[]v1alpha1.BindingPolicy{newPolicy("p", clusters(expr("zone", "In")))},
 			three()[:1],
 			`Waiting for a cluster. Policies: "p": spec.clusterSelectors[0].matchExpressions[0]: "zone In []": it cannot be read, so this selector ` +
-				`matches nothing: values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty. ` +
+				`matches nothing: values: for 'in', 'notin' operators, values set can't be empty: correct it. ` +
 				`Clusters: cluster1: no policy that selects the Workflow selects it by its labels.`,
 		},
 		"Several": {

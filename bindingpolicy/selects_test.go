@@ -69,7 +69,7 @@ func TestSelects(t *testing.T) {
 		"BadOperator": {
 			"an unknown operator matches nothing",
 			[]objectTest{{ObjectSelectors: []metav1.LabelSelector{expr("app", "Has")}}},
-			`spec.downsync[0].objectSelectors[0].matchExpressions[0]: "app Has []": it cannot be read, so this selector matches nothing: "Has" is not a valid label selector operator`,
+			`spec.downsync[0].objectSelectors[0].matchExpressions[0]: "app Has []": it cannot be read, so this selector matches nothing: the operators are In, NotIn, Exists and DoesNotExist: use one of them`,
 		},
 		"NotInWithoutValues": {
 			"a selector that cannot be read does not match what its other parts match",

@@ -118,6 +118,9 @@ func faults(policy *v1alpha1.BindingPolicy, problems []Problem, clusters []stell
 			}
 		}
 	}
+	for i := range texts[:min(len(texts), maxProblems)] {
+		texts[i] = cut(texts[i], maxMessage)
+	}
 	if len(texts) > maxProblems {
 		return append(texts[:maxProblems], fmt.Sprintf("and %d more", len(texts)-maxProblems))
 	}

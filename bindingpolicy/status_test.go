@@ -158,7 +158,7 @@ func TestStatusOf(t *testing.T) {
 			reason: "what cannot be read comes first, the rest still counts", options: []option{clusters(expr("zone", "Has"), label("name", "cluster1"))},
 			ready: `False/InvalidSelector/spec.clusterSelectors[0].matchExpressions[0]: "zone Has []"`, clusters: everyName[:1],
 			errors: []string{`spec.clusterSelectors[0].matchExpressions[0]: "zone Has []": it cannot be read, so this selector matches nothing: ` +
-				`"Has" is not a valid label selector operator`},
+				`the operators are In, NotIn, Exists and DoesNotExist: use one of them`},
 		},
 	}
 	for name, tc := range cases {
