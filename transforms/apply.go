@@ -71,7 +71,7 @@ func parse(transform *v1alpha1.CustomTransform) (paths []Path, skipped []PathErr
 }
 
 // needed are the paths of what an object cannot be created without.
-var needed = []Path{{"apiVersion"}, {"kind"}, {"metadata", "name"}, {"metadata", "namespace"}}
+var needed = []Path{{"apiVersion"}, {"kind"}, {"metadata", "name"}, {"metadata", "namespace"}, {"spec"}}
 
 // allowed refuses a path that would remove what identifies the object, whole or in part.
 func allowed(path Path) error {

@@ -86,6 +86,7 @@ func warnings(transform *v1alpha1.CustomTransform, all []v1alpha1.CustomTransfor
 	if len(transform.Spec.Remove) == 0 {
 		texts = append(texts, "spec.remove is empty: the transform changes nothing")
 	}
+	texts = append(texts, repeated(transform)...)
 	names := []string{transform.Name}
 	for i := range all {
 		other := &all[i]
@@ -97,6 +98,24 @@ func warnings(transform *v1alpha1.CustomTransform, all []v1alpha1.CustomTransfor
 	if names = slices.Compact(names); len(names) > 1 {
 		texts = append(texts, "multiple CustomTransform objects specify the same GroupResource; their names are "+
 			quoted(names)+"; what any of them removes is removed")
+	}
+	return texts
+}
+
+// repeated says which paths are there twice, at most maxListed of them.
+func repeated(transform *v1alpha1.CustomTransform) []string {
+	var texts []string
+	first := map[string]int{}
+	for i, text := range transform.Spec.Remove {
+		path, err := ParsePath(text)
+		if err != nil || len(texts) == maxListed {
+			continue
+		}
+		if before, twice := first[path.String()]; twice {
+			texts = append(texts, fmt.Sprintf("spec.remove[%d] removes the same as spec.remove[%d]: one of them is enough", i, before))
+			continue
+		}
+		first[path.String()] = i
 	}
 	return texts
 }
