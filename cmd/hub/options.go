@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -49,19 +51,47 @@ func parse(args []string) (options, error) {
 func (o options) validate() error {
 	var problems []error
 	if errs := validation.IsDNS1123Subdomain(o.storeSecret); len(errs) > 0 {
-		problems = append(problems, fmt.Errorf("--artifact-store-secret %q is no Secret's name: %s", o.storeSecret, errs[0]))
+		problems = append(problems, fmt.Errorf("--artifact-store-secret %s is no Secret's name: %s", shorten(o.storeSecret), errs[0]))
 	}
+	used := map[string]string{}
 	for _, flag := range []struct{ name, address string }{
 		{"--metrics-bind-address", o.metricsAddress}, {"--health-probe-bind-address", o.healthAddress}, {"--pprof-bind-address", o.pprofAddress},
 	} {
-		if _, _, err := net.SplitHostPort(flag.address); err != nil && flag.address != "0" && (flag.address != "" || flag.name != "--pprof-bind-address") {
-			problems = append(problems, fmt.Errorf("%s %q is not HOST:PORT, :PORT or 0", flag.name, flag.address))
+		if flag.address == "0" || flag.address == "" && flag.name == "--pprof-bind-address" {
+			continue
 		}
+		if err := checkAddress(flag.address); err != nil {
+			problems = append(problems, fmt.Errorf("%s %s %w", flag.name, shorten(flag.address), err))
+		} else if other, taken := used[flag.address]; taken {
+			problems = append(problems, fmt.Errorf("%s %s is the address of %s too: give each its own, or 0 for nowhere", flag.name, shorten(flag.address), other))
+		}
+		used[flag.address] = flag.name
 	}
 	if o.verbosity < 0 || o.verbosity > 1 {
 		problems = append(problems, fmt.Errorf("-v %d: it is 0 or 1", o.verbosity))
 	}
 	return errors.Join(problems...)
+}
+
+// checkAddress says what is wrong with an address to listen at.
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return errors.New("is not HOST:PORT, :PORT or 0")
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return errors.New("has no port from 1 to 65535: write HOST:PORT, :PORT, or 0 for nowhere")
+	}
+	return nil
+}
+
+// shorten quotes a value, cut if it is long.
+func shorten(value string) string {
+	const shown = 128
+	if len(value) > shown {
+		value = strings.ToValidUTF8(value[:shown], "") + "..."
+	}
+	return strconv.Quote(value)
 }
 
 func (o options) level() zapcore.Level { return zapcore.Level(-o.verbosity) } //nolint:gosec // validated to be 0 or 1
