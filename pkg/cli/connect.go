@@ -47,6 +47,9 @@ func (f *hubFlags) config() (*rest.Config, error) {
 		if _, err := os.Stat(f.kubeconfig); err != nil {
 			return nil, usagef("%s %q cannot be read (%w): name an existing kubeconfig", f.names[0], f.kubeconfig, errors.Unwrap(err))
 		}
+		if _, err := clientcmd.LoadFromFile(f.kubeconfig); err != nil { // the cause may quote the text, credentials included
+			return nil, usagef("%s %q is no kubeconfig: it cannot be read as YAML of kind Config: name another file", f.names[0], f.kubeconfig)
+		}
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = f.kubeconfig

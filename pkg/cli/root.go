@@ -40,6 +40,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 // Main runs the command with its arguments and returns the exit code. The error, if there is one, is printed.
 func Main(ctx context.Context, env Env, args []string) int {
+	env.Out, env.Err = terminal{env.Out}, terminal{env.Err}
 	started := false
 	root := newRoot(env, &started) //nolint:contextcheck // its commands take the context that ExecuteContext gives them
 	root.SetArgs(args)
