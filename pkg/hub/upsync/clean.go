@@ -15,8 +15,14 @@ var locations = []string{"s3", "artifactory", "git", "http", "hdfs", "oss", "gcs
 
 const maxKeyBytes = 1024 // S3's own limit
 
+// cleaner applies Rules to one status and counts the locations that it took out.
+type cleaner struct {
+	Rules
+	locations int
+}
+
 // clean removes from a status what the hub must not follow. It changes the status.
-func (r Rules) clean(status map[string]any) error {
+func (r *cleaner) clean(status map[string]any) error {
 	packed, _ := status["compressedNodes"].(string)
 	for _, field := range append([]string{"compressedNodes"}, droppedFields...) {
 		remove(status, field)
@@ -58,7 +64,7 @@ func remove(object map[string]any, field string) {
 }
 
 // walk goes through templates, nodes and outputs alike: wherever an artifact stands, it stands under one of these keys.
-func (r Rules) walk(value any) {
+func (r *cleaner) walk(value any) {
 	switch value := value.(type) {
 	case map[string]any:
 		remove(value, "archiveLocation")
@@ -84,17 +90,19 @@ func (r Rules) walk(value any) {
 }
 
 // relocate reduces an artifact's place to a key of the shared store, or removes it.
-func (r Rules) relocate(value any) {
+func (r *cleaner) relocate(value any) {
 	artifact, ok := value.(map[string]any)
 	if !ok {
 		return
 	}
 	s3, _ := artifact["s3"].(map[string]any)
+	before := len(artifact)
 	for _, location := range locations {
 		remove(artifact, location)
 	}
 	key, _ := s3["key"].(string)
 	if key == "" || len(key) > maxKeyBytes || !isOr(s3["bucket"], r.Bucket) || !isOr(s3["endpoint"], r.Endpoint) || escapes(key) {
+		r.locations += before - len(artifact)
 		return
 	}
 	artifact["s3"] = map[string]any{"key": key}

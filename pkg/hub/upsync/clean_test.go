@@ -145,3 +145,30 @@ func TestCleanAtAnyDepth(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsTakenOutIsCounted(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		status string
+		want   int
+	}{
+		"None":    {"a key of the store is kept", `{"phase":"Running","outputs":{"artifacts":[{"s3":{"key":"a/b"}},{"raw":{"data":"x"}},{"name":"n"}]}}`, 0},
+		"Renamed": {"what is only written shorter is not taken out", `{"phase":"Running","outputs":{"artifacts":[{"s3":{"key":"a/b","secretKeySecret":{"name":"s"}}}]}}`, 0},
+		"Some":    {"each location, wherever it stands", `{"phase":"Running","outputs":{"artifacts":[{"git":{}},{"S3":{},"http":{}}]},"nodes":{"n":{"outputs":{"artifacts":[{"s3":{"key":"/x"}}]}}}}`, 4},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			rendered, err := Render(WECCopy{Status: []byte(tc.status)}, Rules{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rendered.Removed != tc.want || rendered.Cut {
+				t.Errorf("%s: %d taken out, want %d (cut: %v)", tc.reason, rendered.Removed, tc.want, rendered.Cut)
+			}
+		})
+	}
+	cut, err := Render(WECCopy{Status: []byte(`{"phase":"Running","nodes":` + manyNodes(1000, noise(1500)) + `}`)}, Rules{})
+	if err != nil || !cut.Cut {
+		t.Errorf("a status without its nodes is not counted as cut: %v", err)
+	}
+}

@@ -22,24 +22,25 @@ const (
 // ConditionCut is the type of the condition that a status gets when its nodes were left out.
 const ConditionCut = "StellarflowNodesCut"
 
-// fit returns the status as JSON that the hub can store: as it is, with its nodes packed, or without them and saying so.
-func fit(status map[string]any) (json.RawMessage, error) {
+// fit returns the status as JSON that the hub can store: as it is, with its nodes packed, or without them (cut) and saying so.
+func fit(status map[string]any) (fitting json.RawMessage, cut bool, err error) {
 	raw, err := json.Marshal(status)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+		return nil, false, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
 	}
 	if len(raw) <= packAbove || status["nodes"] == nil {
-		return within(raw)
+		raw, err := within(raw)
+		return raw, false, err
 	}
 	if status["compressedNodes"], err = pack(status["nodes"]); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	delete(status, "nodes")
 	if raw, err = json.Marshal(status); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+		return nil, false, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
 	}
 	if len(raw) <= maxStatusBytes {
-		return raw, nil
+		return raw, false, nil
 	}
 	delete(status, "compressedNodes")
 	conditions, _ := status["conditions"].([]any)
@@ -48,9 +49,10 @@ func fit(status map[string]any) (json.RawMessage, error) {
 		"message": fmt.Sprintf("the nodes do not fit into %d bytes even compressed and were left out here; see them on the cluster itself", maxStatusBytes),
 	})
 	if raw, err = json.Marshal(status); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
+		return nil, false, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
 	}
-	return within(raw)
+	raw, err = within(raw)
+	return raw, true, err
 }
 
 func within(raw json.RawMessage) (json.RawMessage, error) {

@@ -198,7 +198,7 @@ func TestUnmarshallable(t *testing.T) {
 	for name, status := range map[string]map[string]any{
 		"at the top": {"x": func() {}}, "in the nodes": {"nodes": map[string]any{"n": func() {}}},
 	} {
-		if _, err := fit(status); !errors.Is(err, ErrNotMirrorable) {
+		if _, _, err := fit(status); !errors.Is(err, ErrNotMirrorable) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 )
 
 // ErrRestored is the sentinel of a WEC copy that is older than what was mirrored before: the WEC was restored from a backup.
@@ -24,6 +25,8 @@ type Mirrorer struct {
 	Hub *hubcopy.Store
 	// Rules returns what a status may refer to.
 	Rules func(context.Context) (Rules, error)
+	// Metrics count what statuses lose on their way; nil for none.
+	Metrics *metrics.Metrics
 }
 
 // Pass is one mirror pass: the hub copy that the decision was made from, its record, and the WEC copy just read.
@@ -63,7 +66,11 @@ func (m *Mirrorer) Mirror(ctx context.Context, pass Pass) (*metav1.PartialObject
 	if operations == nil {
 		return nil, nil //nolint:nilnil // nothing to write is an answer
 	}
-	return m.Hub.Patch(ctx, pass.Key, operations...)
+	written, err := m.Hub.Patch(ctx, pass.Key, operations...)
+	if err == nil && withStatus {
+		m.Metrics.Cleaned(pass.Placement.Cluster, rendered.Removed, rendered.Cut)
+	}
+	return written, err
 }
 
 // differs reports whether the hub copy's status is not the rendered one any more, by a live read: somebody else wrote to the

@@ -31,6 +31,9 @@ type Rendered struct {
 	Hash string
 	// Terminal is true if the phase is Succeeded, Failed or Error.
 	Terminal bool
+	// Removed is how many artifact locations were taken out; Cut is true if the nodes were.
+	Removed int
+	Cut     bool
 	// Shutdown is the WEC copy's spec.shutdown.
 	Shutdown string
 }
@@ -94,11 +97,13 @@ func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 			return Rendered{}, fmt.Errorf("%w: phase %v is none of Argo's", ErrNotMirrorable, status["phase"])
 		}
 		r.Terminal = slices.Contains(terminalPhases, phase)
-		if err := rules.clean(status); err != nil {
+		cleaner := cleaner{Rules: rules}
+		if err := cleaner.clean(status); err != nil {
 			return Rendered{}, err
 		}
+		r.Removed = cleaner.locations
 		if len(status) > 0 { // it may have held nothing that the hub shows
-			if r.Status, err = fit(status); err != nil {
+			if r.Status, r.Cut, err = fit(status); err != nil {
 				return Rendered{}, err
 			}
 		}
