@@ -7,7 +7,6 @@ import (
 
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -48,12 +47,6 @@ func run(args []string) error {
 	ctx := ctrl.SetupSignalHandler()
 	if err := hub.Setup(ctx, mgr, options.hub(counted)); err != nil {
 		return err
-	}
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return fmt.Errorf("add the health check: %w", err)
-	}
-	if err := mgr.AddReadyzCheck("cache", hub.CacheSynced(mgr)); err != nil {
-		return fmt.Errorf("add the readiness check: %w", err)
 	}
 	return mgr.Start(ctx)
 }

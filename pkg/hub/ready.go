@@ -1,19 +1,51 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+
+	"stellarflow.io/stellarflow/pkg/hub/heartbeat"
 )
 
-// CacheSynced returns a check that fails until the manager's caches hold the first lists.
-func CacheSynced(mgr ctrl.Manager) healthz.Checker {
+// syncWithin bounds one question for readiness.
+const syncWithin = time.Second
+
+// addChecks registers what /healthz and /readyz answer.
+func (h *hub) addChecks() error {
+	if err := h.mgr.AddHealthzCheck("work", works(h.beats, h.options.Now, cmp.Or(h.options.Timing.Stuck, heartbeat.Limit))); err != nil {
+		return fmt.Errorf("add the health check: %w", err)
+	}
+	if err := h.mgr.AddReadyzCheck("cache", cacheSynced(h.mgr)); err != nil {
+		return fmt.Errorf("add the readiness check: %w", err)
+	}
+	return nil
+}
+
+// works returns the check of /healthz. It fails while a piece of work has taken longer than the limit: some lock is not given back,
+// and only a restart helps. A standby has no work and is well. A WEC that is away, slow or hanging never fails it, because every
+// request to one ends long before (law 7); that the hub's API server is away ends the process through the leader election.
+func works(beats *heartbeat.Beats, now func() time.Time, limit time.Duration) healthz.Checker {
+	return func(*http.Request) error {
+		if stuck := beats.Stuck(now(), limit); len(stuck) > 0 {
+			return fmt.Errorf("%d pieces of work have not ended within %s: %s", len(stuck), limit, strings.Join(stuck[:min(len(stuck), 10)], "; "))
+		}
+		return nil
+	}
+}
+
+// cacheSynced returns the check of /readyz. It fails until the manager's caches hold the first lists; a standby has them too, so
+// that it can take over at once.
+func cacheSynced(mgr ctrl.Manager) healthz.Checker {
 	return func(request *http.Request) error {
-		ctx, cancel := context.WithTimeout(request.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(request.Context(), syncWithin)
 		defer cancel()
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
 			return errors.New("the first lists from the API server are not complete")

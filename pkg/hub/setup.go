@@ -31,6 +31,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/cleanup"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 	"stellarflow.io/stellarflow/pkg/hub/downsync"
+	"stellarflow.io/stellarflow/pkg/hub/heartbeat"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/inventory"
 	"stellarflow.io/stellarflow/pkg/hub/lifecycle"
@@ -66,6 +67,8 @@ type Timing struct {
 	Settle time.Duration
 	// Silence is how long a WEC may be away before its Workflows say so.
 	Silence time.Duration
+	// Stuck is how long one piece of work may take before /healthz fails; heartbeat.Limit if zero.
+	Stuck time.Duration
 }
 
 // DefaultTiming returns the times of DESIGN.md §4.
@@ -119,7 +122,7 @@ func Config(config *rest.Config) *rest.Config {
 
 // Setup registers every controller with the manager. It reads the hub's identity, so the API server must answer.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
-	h := &hub{mgr: mgr, options: options, log: mgr.GetLogger()}
+	h := &hub{mgr: mgr, options: options, log: mgr.GetLogger(), beats: &heartbeat.Beats{}}
 	if err := h.clients(ctx); err != nil {
 		return err
 	}
@@ -135,7 +138,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	connections, toCluster, toPlacement := h.connections()
 	placer := &placement.Reconciler{
 		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections,
-		Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now, Metrics: options.Metrics,
+		Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now, Metrics: options.Metrics, Beats: h.beats,
 	}
 	syncer := h.syncer(store, placer)
 	connections.Handler = syncer
@@ -155,6 +158,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		(&policy.CustomTransforms{Client: mgr.GetClient()}).SetupWithManager(mgr),
 		mgr.Add(connections),
 		h.dispatch(ctx, connections),
+		h.addChecks(),
 	} {
 		if err != nil {
 			return fmt.Errorf("set up the hub: %w", err)
@@ -170,7 +174,7 @@ func (h *hub) connections() (*cluster.Fleet, <-chan event.TypedGenericEvent[*clu
 	toPlacement := make(chan event.TypedGenericEvent[*clusterv1.ManagedCluster], backlog)
 	return &cluster.Fleet{
 		HubID: h.id, Now: h.options.Now, Log: h.log.WithName("connections"), Kubeconfig: h.options.Kubeconfig, Transport: h.options.WECTransport,
-		Metrics: h.options.Metrics,
+		Metrics: h.options.Metrics, Beats: h.beats,
 		Changed: func(state cluster.State) {
 			news := event.TypedGenericEvent[*clusterv1.ManagedCluster]{Object: &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: string(state.Name)}}}
 			toCluster <- news
@@ -186,7 +190,7 @@ func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer) *lifecycle.S
 			Hub: store, HubID: h.id, HubCore: h.core, Transforms: h.transforms, Store: h.store,
 			Attempts: downsync.NewAttempts(h.options.Now(), h.options.Timing.Settle), Now: h.options.Now,
 		},
-		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules},
+		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules, Metrics: h.options.Metrics},
 		Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("sync"), Now: h.options.Now,
 		Silence: h.options.Timing.Silence, Away: flowcontrol.NewTokenBucketRateLimiter(awayWrites, awayWrites), Metrics: h.options.Metrics,
 	}
@@ -231,6 +235,7 @@ type hub struct {
 	objects  dynamic.Interface
 	metadata metadata.Interface
 	core     kubernetes.Interface
+	beats    *heartbeat.Beats
 }
 
 func (h *hub) clients(ctx context.Context) error {

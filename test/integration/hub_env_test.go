@@ -40,6 +40,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
@@ -212,6 +213,12 @@ type managerOptions struct {
 	// hubTransport and wecTransport see every request; nil for none.
 	hubTransport, wecTransport func(http.RoundTripper) http.RoundTripper
 	store                      string
+	// metrics are what the manager counts into; nil for none.
+	metrics *metrics.Metrics
+	// configure changes the manager's own options; nil for none.
+	configure func(*ctrl.Options)
+	// ended is told with what a manager that nobody stopped has ended; nil if it must not.
+	ended func(error)
 }
 
 func quickTiming() hub.Timing {
@@ -236,10 +243,14 @@ func startManager(t *testing.T, c *clusters, o managerOptions) *manager {
 		t.Fatal(err)
 	}
 	skip := true
-	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+	options := ctrl.Options{
 		Scheme: scheme, Cache: hub.CacheOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &skip}, Logger: zap.New(zap.UseDevMode(true), zap.WriteTo(&testWriter{t: t})),
-	})
+	}
+	if o.configure != nil {
+		o.configure(&options)
+	}
+	mgr, err := ctrl.NewManager(restConfig, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +260,7 @@ func startManager(t *testing.T, c *clusters, o managerOptions) *manager {
 		store = "artifact-store"
 	}
 	err = hub.Setup(ctx, mgr, hub.Options{
-		StoreSecret: store, Now: time.Now, Timing: o.timing, Kubeconfig: wec.KubeconfigOptions{AllowLoopback: true}, WECTransport: o.wecTransport,
+		StoreSecret: store, Now: time.Now, Timing: o.timing, Kubeconfig: wec.KubeconfigOptions{AllowLoopback: true}, WECTransport: o.wecTransport, Metrics: o.metrics,
 	})
 	if err != nil {
 		cancel()
@@ -259,7 +270,11 @@ func startManager(t *testing.T, c *clusters, o managerOptions) *manager {
 	go func() {
 		defer close(done)
 		if err := mgr.Start(ctx); err != nil && ctx.Err() == nil {
-			t.Errorf("the manager ended: %v", err)
+			if o.ended == nil {
+				t.Errorf("the manager ended: %v", err)
+			} else {
+				o.ended(err)
+			}
 		}
 	}()
 	m := &manager{stop: sync.OnceFunc(func() { cancel(); <-done })}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/heartbeat"
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/hub/recent"
 	"stellarflow.io/stellarflow/pkg/wec"
@@ -49,6 +50,7 @@ type Connection struct {
 	log        logr.Logger
 	changed    func(State)
 	metrics    *metrics.Metrics
+	beats      *heartbeat.Beats
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	state      atomic.Pointer[State]
 	namespaces atomic.Pointer[[]string]
@@ -168,6 +170,7 @@ func (c *Connection) run(ctx context.Context) {
 // check probes once, sees that the watch is complete and publishes the state.
 func (c *Connection) check(ctx context.Context) bool {
 	began := c.now()
+	defer c.beats.Begin("probe of cluster "+string(c.Name), began)()
 	facts, err := c.Clients.Probe(ctx, c.now)
 	c.metrics.Probed(c.Name, began, c.now())
 	if err == nil && c.fixedID != "" && facts.ID != c.fixedID {
@@ -284,6 +287,7 @@ func (c *Connection) work(ctx context.Context) {
 }
 
 func (c *Connection) pass(ctx context.Context, key types.NamespacedName) {
+	defer c.beats.Begin("pass over "+key.String()+" on cluster "+string(c.Name), c.now())()
 	after, err := c.handler.Sync(ctx, c, key)
 	switch {
 	case ctx.Err() != nil:

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/heartbeat"
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
@@ -35,6 +36,8 @@ type Fleet struct {
 	Prime func(context.Context) error
 	// Metrics time the probes; nil for none.
 	Metrics *metrics.Metrics
+	// Beats are told of each probe and pass, for the health check; nil for nobody.
+	Beats *heartbeat.Beats
 
 	mu          sync.Mutex
 	ctx         context.Context //nolint:containedctx // the life of all connections, which reconcilers start but do not own
@@ -102,7 +105,7 @@ func (f *Fleet) Ensure(name stellarflow.ClusterName, credential []byte, namespac
 	connectionCtx, stop := context.WithCancel(f.ctx)
 	c := &Connection{
 		Name: name, Clients: clients, hubID: f.HubID, handler: f.Handler, now: f.Now, log: f.Log.WithValues("cluster", name),
-		changed: f.Changed, metrics: f.Metrics, stop: stop, done: make(chan struct{}), orphans: map[types.NamespacedName]bool{},
+		changed: f.Changed, metrics: f.Metrics, beats: f.Beats, stop: stop, done: make(chan struct{}), orphans: map[types.NamespacedName]bool{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}
 	c.namespaces.Store(&namespaces)

@@ -71,6 +71,7 @@ func (r *Reconciler) Prime(ctx context.Context) error {
 
 // Reconcile connects to one ManagedCluster and reports.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	defer r.Fleet.Beats.Begin("report on cluster "+request.Name, r.Fleet.Now())()
 	var managed clusterv1.ManagedCluster
 	if err := r.Client.Get(ctx, request.NamespacedName, &managed); err != nil {
 		if apierrors.IsNotFound(err) {

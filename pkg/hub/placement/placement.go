@@ -21,6 +21,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/hub/heartbeat"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/inventory"
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
@@ -60,6 +61,8 @@ type Reconciler struct {
 	Now         func() time.Time
 	// Metrics count and time placements; nil for none.
 	Metrics *metrics.Metrics
+	// Beats are told of each pass, for the health check; nil for nobody.
+	Beats *heartbeat.Beats
 
 	assumed assumed
 	local   local
@@ -89,6 +92,7 @@ func (l *local) add(workflow metav1.Object) {
 
 // Reconcile places one Workflow if it is to be placed.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	defer r.Beats.Begin("placement of "+request.String(), r.Now())()
 	workflow, err := r.Hub.Cached(ctx, request.NamespacedName)
 	if err != nil || workflow == nil {
 		return ctrl.Result{}, err
