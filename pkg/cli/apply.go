@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -24,6 +25,31 @@ func apply(ctx context.Context, cluster client.Client, objects []*unstructured.U
 		}
 	}
 	return nil
+}
+
+// dryRun is the answer of a command that changed nothing: what it would apply.
+type dryRun struct {
+	Objects []*unstructured.Unstructured `json:"objects"`
+
+	note string
+}
+
+func (d dryRun) print(out io.Writer) error {
+	raw, err := marshalAll(d.Objects)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s%s", raw, d.note)
+	return err
+}
+
+// describeAll names objects.
+func describeAll(objects []*unstructured.Unstructured) []string {
+	names := make([]string, 0, len(objects))
+	for _, object := range objects {
+		names = append(names, describe(object))
+	}
+	return names
 }
 
 // describe names an object: Kind namespace/name.

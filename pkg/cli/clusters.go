@@ -31,7 +31,12 @@ type clusterInfo struct {
 	Labels     map[string]string `json:"labels"`
 	Namespaces string            `json:"namespaces"`
 	Joined     time.Time         `json:"joined"`
+
+	age string
 }
+
+// clusterList is the answer of clusters.
+type clusterList []clusterInfo
 
 func clustersCommand(env Env) *cobra.Command {
 	cmd := &cobra.Command{
@@ -40,30 +45,13 @@ func clustersCommand(env Env) *cobra.Command {
 		Args:  none,
 	}
 	hubFlags := addHubFlags(cmd, "")
-	asJSON := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		wantJSON, err := asJSON()
+	return env.runs(cmd, func(ctx context.Context, env Env, _ []string) (any, error) {
+		hub, err := hubFlags.connect()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		hub, err := hubFlags.client()
-		if err != nil {
-			return err
-		}
-		infos, err := clusterInfos(cmd.Context(), hub)
-		if err != nil {
-			return err
-		}
-		if wantJSON {
-			return printJSON(env.Out, infos)
-		}
-		if len(infos) == 0 {
-			env.sayf("No cluster is joined: run `stellarflow join NAME --kubeconfig FILE`.")
-			return nil
-		}
-		return printClusters(env.Out, infos, env.Now())
-	}
-	return cmd
+		return clusterInfos(ctx, hub, env.Now())
+	})
 }
 
 // listClusters lists the ManagedClusters.
@@ -79,7 +67,7 @@ func listClusters(ctx context.Context, hub client.Client) ([]clusterv1.ManagedCl
 	return clusters.Items, nil
 }
 
-func clusterInfos(ctx context.Context, hub client.Client) ([]clusterInfo, error) {
+func clusterInfos(ctx context.Context, hub client.Client, now time.Time) (clusterList, error) {
 	clusters, err := listClusters(ctx, hub)
 	if err != nil {
 		return nil, err
@@ -88,13 +76,14 @@ func clusterInfos(ctx context.Context, hub client.Client) ([]clusterInfo, error)
 	if err != nil {
 		return nil, err
 	}
-	infos := make([]clusterInfo, 0, len(clusters))
+	infos := make(clusterList, 0, len(clusters))
 	for i := range clusters {
 		cluster := &clusters[i]
 		info := clusterInfo{
 			Name: cluster.Name, Kubernetes: cluster.Status.Version.Kubernetes, Argo: cluster.Annotations[stellarflow.AnnotationArgoVersion],
 			Workflows: len(unfinished(placed, stellarflow.ClusterName(cluster.Name))), Labels: cluster.Labels,
 			Namespaces: cluster.Annotations[stellarflow.AnnotationNamespaces], Joined: cluster.CreationTimestamp.UTC(),
+			age: duration.HumanDuration(now.Sub(cluster.CreationTimestamp.Time)),
 		}
 		info.Status, info.Message = connection(cluster)
 		infos = append(infos, info)
@@ -102,14 +91,18 @@ func clusterInfos(ctx context.Context, hub client.Client) ([]clusterInfo, error)
 	return infos, nil
 }
 
-func printClusters(out io.Writer, infos []clusterInfo, now time.Time) error {
+func (infos clusterList) print(out io.Writer) error {
+	if len(infos) == 0 {
+		_, err := fmt.Fprintln(out, "No cluster is joined: run `stellarflow join NAME --kubeconfig FILE`.")
+		return err
+	}
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	_, _ = fmt.Fprintln(table, "NAME\tSTATUS\tKUBERNETES\tARGO\tWORKFLOWS\tAGE\tMESSAGE")
 	for i := range infos {
 		info := &infos[i]
 		row := []string{
 			info.Name, info.Status, firstOf(info.Kubernetes, "-"), firstOf(info.Argo, "-"), strconv.Itoa(info.Workflows),
-			duration.HumanDuration(now.Sub(info.Joined)), info.Message,
+			info.age, info.Message,
 		}
 		for n, cell := range row {
 			if n > 0 {

@@ -60,20 +60,23 @@ func (f *hubFlags) config() (*rest.Config, error) {
 	return config, nil
 }
 
-// client is a client for the hub.
-func (f *hubFlags) client() (client.Client, error) {
-	_, c, err := f.connect()
-	return c, err
+// hubClient is a client for the hub and the config that it was made from.
+type hubClient struct {
+	client.Client
+	config *rest.Config
 }
 
-// connect is a client for the hub and the config that it was made from.
-func (f *hubFlags) connect() (*rest.Config, client.Client, error) {
+// connect reaches the hub.
+func (f *hubFlags) connect() (*hubClient, error) {
 	config, err := f.config()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c, err := newClient(config)
-	return config, c, err
+	if err != nil {
+		return nil, err
+	}
+	return &hubClient{c, config}, nil
 }
 
 // newClient is a client that knows every kind that the CLI reads.
@@ -107,5 +110,5 @@ func systemNamespace() client.ObjectKey { return client.ObjectKey{Name: stellarf
 
 // credentialKey is the key of the Secret with the credential of a WEC.
 func credentialKey(cluster string) client.ObjectKey {
-	return client.ObjectKey{Namespace: stellarflow.SystemNamespace, Name: "cluster-" + cluster}
+	return client.ObjectKey{Namespace: stellarflow.SystemNamespace, Name: stellarflow.CredentialName(stellarflow.ClusterName(cluster))}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -60,40 +59,20 @@ func explainCommand(env Env) *cobra.Command {
 	}
 	hubFlags := addHubFlags(cmd, "")
 	namespace := cmd.Flags().StringP("namespace", "n", "default", "`namespace` of the Workflow")
-	asJSON := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		wantJSON, err := asJSON()
+	return env.runs(cmd, func(ctx context.Context, _ Env, args []string) (any, error) {
+		hub, err := hubFlags.connect()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		hub, err := hubFlags.client()
-		if err != nil {
-			return err
-		}
-		explained, err := explain(cmd.Context(), hub, client.ObjectKey{Namespace: *namespace, Name: args[0]})
-		if err != nil {
-			return err
-		}
-		if wantJSON {
-			return printJSON(env.Out, explained)
-		}
-		return explained.print(env.Out)
-	}
-	return cmd
+		return explain(ctx, hub, client.ObjectKey{Namespace: *namespace, Name: args[0]})
+	})
 }
 
 // explain reads the Workflow and everything that a decision about it is made from, and decides.
 func explain(ctx context.Context, hub client.Client, key client.ObjectKey) (*explanation, error) {
-	workflow := &unstructured.Unstructured{}
-	workflow.SetGroupVersionKind(stellarflow.WorkflowKind)
-	err := hub.Get(ctx, key, workflow)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("workflow %s does not exist: `kubectl get workflows -A` lists those that do, -n names the namespace", key)
-	case isNoMatch(err):
-		return nil, fmt.Errorf("this cluster does not serve Workflows, so it is no hub: name the hub with --kubeconfig")
-	case err != nil:
-		return nil, fmt.Errorf("read workflow %s: %w", key, err)
+	workflow, err := readWorkflow(ctx, hub, key)
+	if err != nil {
+		return nil, err
 	}
 	var policies v1alpha1.BindingPolicyList
 	if err := hub.List(ctx, &policies); err != nil {

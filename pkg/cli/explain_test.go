@@ -202,13 +202,12 @@ func TestInventoryOf(t *testing.T) {
 }
 
 func TestPrintClusters(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	infos := []clusterInfo{
-		{Name: "cluster1", Status: "Ready", Message: "it answers", Kubernetes: "v1.34.4", Argo: "v3.7.18", Workflows: 12, Joined: now.Add(-3 * time.Hour)},
-		{Name: "c2", Status: "Unreachable", Message: "it does not answer", Joined: now.Add(-90 * time.Second)},
+	infos := clusterList{
+		{Name: "cluster1", Status: "Ready", Message: "it answers", Kubernetes: "v1.34.4", Argo: "v3.7.18", Workflows: 12, age: "3h"},
+		{Name: "c2", Status: "Unreachable", Message: "it does not answer", age: "90s"},
 	}
 	var out bytes.Buffer
-	if err := printClusters(&out, infos, now); err != nil {
+	if err := infos.print(&out); err != nil {
 		t.Fatal(err)
 	}
 	want := `NAME       STATUS        KUBERNETES   ARGO      WORKFLOWS   AGE   MESSAGE

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,7 +57,8 @@ func installCommand(env Env) *cobra.Command {
 		Long: `Install the hub on a cluster, or bring an installation up to date.
 
 The file of --artifact-store has lines of NAME=value with the names MINIO_ENDPOINT (host:port, an address that every cluster
-reaches), MINIO_BUCKET, MINIO_ACCESS_KEY, MINIO_SECRET_KEY and, if needed, MINIO_REGION and MINIO_INSECURE (true for http).
+reaches), MINIO_BUCKET, MINIO_ACCESS_KEY, MINIO_SECRET_KEY and, if needed, MINIO_REGION and MINIO_INSECURE (true for http). It
+is needed the first time; later the store that the hub has is kept without it.
 
 The guard needs the user name of the Argo controller that runs on the hub: it is found by its Deployment, or given with
 --argo-controller (several times for several; "none" for a hub without one).`,
@@ -64,66 +67,134 @@ The guard needs the user name of the Argo controller that runs on the hub: it is
 	}
 	o.hub = addHubFlags(cmd, "")
 	flags := cmd.Flags()
-	flags.StringVar(&o.storeFile, "artifact-store", "", "`file` with the settings of the shared S3 store (required)")
+	flags.StringVar(&o.storeFile, "artifact-store", "", "`file` with the settings of the shared S3 store (default: the store that the hub has)")
 	flags.BoolVar(&o.skipStoreCheck, "skip-store-check", false, "do not check from this machine that the store can be used")
 	flags.BoolVar(&o.createBucket, "create-bucket", true, "create the bucket if it does not exist")
-	flags.StringVar(&o.image, "image", "", "`image` of the hub manager (default: stellarflow/hub:latest)")
+	flags.StringVar(&o.image, "image", "", "`image` of the hub manager (default: the one that the hub has, else stellarflow/hub:latest)")
 	flags.StringArrayVar(&o.controllers, "argo-controller", nil, "`user` of an Argo controller on the hub, or none (default: found by its Deployment)")
 	flags.BoolVar(&o.restart, "restart", false, "start the manager anew even if nothing changed (the image behind a tag did)")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print what would be applied, without credentials, and change nothing")
 	flags.BoolVar(&o.wait, "wait", true, "wait until the manager is available")
 	flags.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long to wait for the manager")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return install(cmd.Context(), env, o) }
-	return cmd
+	return env.runs(cmd, func(ctx context.Context, env Env, _ []string) (any, error) { return install(ctx, env, o) })
 }
 
-func install(ctx context.Context, env Env, o installOptions) error {
+// installed is the answer of install.
+type installed struct {
+	// Controllers are the users that the guard holds off.
+	Controllers []string `json:"argoControllers"`
+	Store       string   `json:"store"`
+	// Applied are the objects, Kind namespace/name.
+	Applied []string `json:"applied"`
+	// Available is false if nobody waited for the manager.
+	Available bool `json:"available"`
+}
+
+func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	store, rendering, err := o.check(env)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if o.dryRun && len(o.controllers) > 0 { // nothing is asked of any cluster
-		return printInstall(env, rendering)
+		return dryInstall(rendering)
 	}
-	config, hub, err := o.hub.connect()
+	hub, err := o.hub.connect()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(o.controllers) == 0 {
 		if rendering.Controllers, err = discoverControllers(ctx, env, hub); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if o.dryRun {
-		return printInstall(env, rendering)
+		return dryInstall(rendering)
 	}
-	if err := requireArgo(config); err != nil {
-		return err
+	if err := requireArgo(hub.config); err != nil {
+		return nil, err
 	}
-	if err := checkStore(ctx, env, o, store); err != nil {
-		return err
+	if store == nil {
+		if store, err = storedStore(ctx, hub); err != nil {
+			return nil, err
+		}
 	}
-	if err := applyInstall(ctx, env, hub, rendering, store); err != nil {
-		return err
+	if rendering.Image == "" {
+		if rendering.Image, err = presentImage(ctx, hub); err != nil {
+			return nil, err
+		}
 	}
-	if !o.wait {
-		return nil
+	if err := checkStore(ctx, env, o, *store); err != nil {
+		return nil, err
 	}
-	return waitAvailable(ctx, env, hub, o.timeout)
+	answer := installed{Controllers: append([]string{}, rendering.Controllers...), Store: store.String()}
+	if answer.Applied, err = applyInstall(ctx, env, hub, rendering, *store); err != nil {
+		return nil, err
+	}
+	if o.wait {
+		err = waitAvailable(ctx, env, hub, o.timeout)
+		answer.Available = err == nil
+	}
+	return answer, err
 }
 
 // check checks all that can be checked without asking a cluster.
-func (o installOptions) check(env Env) (artifact.Store, renderOptions, error) {
+func (o installOptions) check(env Env) (*artifact.Store, renderOptions, error) {
 	rendering := renderOptions{Image: o.image}
-	store, err := readStore(o.storeFile, env.AllowLoopback)
-	if err != nil {
-		return store, rendering, err
+	var store *artifact.Store
+	if o.storeFile != "" {
+		read, err := readStore(o.storeFile, env.AllowLoopback)
+		if err != nil {
+			return nil, rendering, err
+		}
+		store = &read
 	}
 	if o.restart {
 		rendering.Restart = env.Now().UTC().Format(time.RFC3339)
 	}
+	var err error
 	rendering.Controllers, err = givenControllers(o.controllers)
 	return store, rendering, err
+}
+
+// storedStore is the store of the installation that is brought up to date.
+func storedStore(ctx context.Context, hub client.Client) (*artifact.Store, error) {
+	var secret corev1.Secret
+	err := hub.Get(ctx, storeKey(), &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, errors.New("--artifact-store is missing, and the hub has no store yet: name a file with the settings of the shared S3 store (see --help)")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read secret %s: %w", storeKey(), err)
+	}
+	store, err := artifact.ParseStore(secret.Data)
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w: name a file with the settings of the shared S3 store with --artifact-store", storeKey(), err)
+	}
+	return &store, nil
+}
+
+// presentImage is the image of the manager that is installed; empty if none is.
+func presentImage(ctx context.Context, hub client.Client) (string, error) {
+	var deployment appsv1.Deployment
+	if err := hub.Get(ctx, managerKey(), &deployment); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("read deployment %s: %w", managerKey(), err)
+	}
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		if container.Name == "hub" {
+			return container.Image, nil
+		}
+	}
+	return "", nil
+}
+
+// managerKey is the key of the hub manager's Deployment.
+func managerKey() client.ObjectKey {
+	return client.ObjectKey{Namespace: stellarflow.SystemNamespace, Name: hubDeployment}
+}
+
+// storeKey is the key of the Secret that the hub manager reads the store from.
+func storeKey() client.ObjectKey {
+	return client.ObjectKey{Namespace: stellarflow.SystemNamespace, Name: storeSecret}
 }
 
 // requireArgo refuses a hub without Argo's Workflow CRD.
@@ -141,9 +212,6 @@ func requireArgo(config *rest.Config) error {
 
 // readStore reads and checks the file of --artifact-store.
 func readStore(file string, allowLoopback bool) (artifact.Store, error) {
-	if file == "" {
-		return artifact.Store{}, usagef("--artifact-store is missing: name a file with the settings of the shared S3 store (see --help)")
-	}
 	raw, err := os.ReadFile(file) //nolint:gosec // the person names the file
 	if err != nil {
 		return artifact.Store{}, usagef("--artifact-store %q cannot be read (%w): name an existing file", file, errors.Unwrap(err))
@@ -194,20 +262,15 @@ func discoverControllers(ctx context.Context, env Env, hub client.Client) ([]str
 	return users, nil
 }
 
-func printInstall(env Env, rendering renderOptions) error {
+func dryInstall(rendering renderOptions) (any, error) {
 	objects, err := renderHub(rendering)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	secret := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "metadata": storeSecretMeta(), "type": "Opaque",
 	}}
-	raw, err := marshalAll(append(objects, secret))
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(env.Out, "%s# The data of this Secret is what the file of --artifact-store holds; it is not shown.\n", raw)
-	return err
+	return dryRun{Objects: append(objects, secret), note: "# The data of this Secret is what the file of --artifact-store holds; it is not shown.\n"}, nil
 }
 
 func storeSecretMeta() map[string]any {
@@ -228,10 +291,10 @@ func checkStore(ctx context.Context, env Env, o installOptions, store artifact.S
 }
 
 // applyInstall applies the CRDs, waits until they are served, and applies the rest.
-func applyInstall(ctx context.Context, env Env, hub client.Client, rendering renderOptions, store artifact.Store) error {
+func applyInstall(ctx context.Context, env Env, hub client.Client, rendering renderOptions, store artifact.Store) ([]string, error) {
 	objects, err := renderHub(rendering)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var crds, rest []*unstructured.Unstructured
 	var names []string
@@ -244,7 +307,7 @@ func applyInstall(ctx context.Context, env Env, hub client.Client, rendering ren
 		foreign, err := foreignCRD(ctx, hub, object.GetName())
 		switch {
 		case err != nil:
-			return err
+			return nil, err
 		case foreign && object.GetName() == inventoryCRD:
 			env.sayf("CRD %s is there already and is not ours: it stays as it is", inventoryCRD)
 			continue
@@ -254,20 +317,20 @@ func applyInstall(ctx context.Context, env Env, hub client.Client, rendering ren
 		crds = append(crds, object)
 	}
 	if err := apply(ctx, hub, crds); err != nil {
-		return err
+		return nil, err
 	}
 	if err := waitEstablished(ctx, hub, names); err != nil {
-		return err
+		return nil, err
 	}
 	isDeployment := func(object *unstructured.Unstructured) bool { return object.GetKind() == "Deployment" }
 	if i := slices.IndexFunc(rest, isDeployment); i >= 0 {
 		rest = slices.Insert(rest, i, renderStore(store))
 	}
 	if err := apply(ctx, hub, rest); err != nil {
-		return err
+		return nil, err
 	}
 	env.sayf("applied %d objects with field manager %s", len(crds)+len(rest), fieldManager)
-	return nil
+	return describeAll(append(crds, rest...)), nil
 }
 
 // renderStore is the Secret that the hub manager reads the store from.

@@ -21,19 +21,25 @@ type placedWorkflow struct {
 	Finalizers      []string
 }
 
-// listPlaced lists the hub copies that are placed, metadata only, sorted by namespace and name.
-func listPlaced(ctx context.Context, hub client.Client) ([]placedWorkflow, error) {
+// listWorkflows lists the hub's Workflows, metadata only; none if the hub does not serve the kind.
+func listWorkflows(ctx context.Context, hub client.Client, options ...client.ListOption) ([]metav1.PartialObjectMetadata, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(stellarflow.WorkflowKind.GroupVersion().WithKind("WorkflowList"))
-	if err := hub.List(ctx, list, client.HasLabels{stellarflow.LabelCluster}); err != nil {
-		if isNoMatch(err) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("list placed workflows: %w", err)
+	if err := hub.List(ctx, list, options...); err != nil && !isNoMatch(err) {
+		return nil, fmt.Errorf("list workflows: %w", err)
+	}
+	return list.Items, nil
+}
+
+// listPlaced lists the hub copies that are placed, metadata only, sorted by namespace and name.
+func listPlaced(ctx context.Context, hub client.Client) ([]placedWorkflow, error) {
+	workflows, err := listWorkflows(ctx, hub, client.HasLabels{stellarflow.LabelCluster})
+	if err != nil {
+		return nil, err
 	}
 	var placed []placedWorkflow
-	for i := range list.Items {
-		item := &list.Items[i]
+	for i := range workflows {
+		item := &workflows[i]
 		if placement, counts := stellarflow.PlacementOf(item); counts {
 			placed = append(placed, placedWorkflow{item.Namespace, item.Name, placement, stellarflow.Completed(item), item.Finalizers})
 		}
@@ -53,6 +59,15 @@ func unfinished(placed []placedWorkflow, cluster stellarflow.ClusterName) []plac
 		}
 	}
 	return found
+}
+
+// keysOf are the namespaces and names of Workflows.
+func keysOf(workflows []placedWorkflow) []string {
+	keys := make([]string, 0, len(workflows))
+	for _, workflow := range workflows {
+		keys = append(keys, workflow.Namespace+"/"+workflow.Name)
+	}
+	return keys
 }
 
 // listed writes at most 20 Workflows, one a line.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -59,11 +60,24 @@ Run it again to change labels or namespaces, to renew the token, or to restore t
 	flags.BoolVar(&o.wait, "wait", true, "wait until the hub is connected to the cluster")
 	flags.DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait for that")
 	o.hub = addHubFlags(cmd, "hub-")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	return env.runs(cmd, func(ctx context.Context, env Env, args []string) (any, error) {
 		o.name = args[0]
-		return join(cmd.Context(), env, o)
-	}
-	return cmd
+		return join(ctx, env, o)
+	})
+}
+
+// joined is the answer of join.
+type joined struct {
+	Name       string            `json:"name"`
+	Server     string            `json:"server"`
+	ID         types.UID         `json:"clusterID"`
+	Kubernetes string            `json:"kubernetes"`
+	Argo       string            `json:"argo"`
+	Labels     map[string]string `json:"labels"`
+	// Prepared are the accepted namespaces that hold what Workflows need now.
+	Prepared []string `json:"preparedNamespaces"`
+	// Connected is false if nobody waited for it.
+	Connected bool `json:"connected"`
 }
 
 // joining is a join on its way: both clusters, checked input and what was found.
@@ -77,40 +91,60 @@ type joining struct {
 	facts      wecFacts
 }
 
-func join(ctx context.Context, env Env, o joinOptions) error {
+func join(ctx context.Context, env Env, o joinOptions) (any, error) {
 	j, admin, err := checkJoin(env, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if j.hub, err = o.hub.client(); err != nil {
-		return err
+	if j.hub, err = o.hub.connect(); err != nil {
+		return nil, err
 	}
+	if err := j.look(ctx, admin); err != nil {
+		return nil, err
+	}
+	objects, err := renderWEC()
+	if err != nil {
+		return nil, err
+	}
+	env.sayf("cluster %s at %s: Kubernetes %s, Argo %s", j.name, admin.Host, j.facts.Kubernetes, firstOf(j.facts.Argo, "of unknown version"))
+	env.sayf("the hub's rights there, held by ServiceAccount %s/%s:\n%s", stellarflow.SystemNamespace, wecAccount, rightsOf(objects))
+	if o.dryRun {
+		return dryRun{Objects: objects}, nil
+	}
+	if err := j.grant(ctx, admin, objects); err != nil {
+		return nil, err
+	}
+	answer := joined{
+		Name: j.name, Server: admin.Host, ID: j.facts.ID, Kubernetes: j.facts.Kubernetes, Argo: j.facts.Argo, Labels: j.labels, Prepared: []string{},
+	}
+	if answer.Prepared, err = j.prepare(ctx); err != nil {
+		return nil, err
+	}
+	env.sayf("joined %s: ManagedCluster %s (labels %s) and Secret %s on the hub", j.name, j.name, formatLabels(j.labels), credentialKey(j.name))
+	if o.wait {
+		err = waitConnected(ctx, env, j.hub, j.name, o.timeout)
+		answer.Connected = err == nil
+	}
+	return answer, err
+}
+
+// look reads both clusters and refuses what cannot be joined.
+func (j *joining) look(ctx context.Context, admin *rest.Config) error {
 	if err := hubInstalled(ctx, j.hub); err != nil {
 		return err
 	}
+	var err error
 	if j.wec, err = connectWEC(admin); err != nil {
 		return err
 	}
 	if j.facts, err = j.wec.look(ctx, j.namespaces); err != nil {
 		return fmt.Errorf("cluster %q at %s: %w", j.name, admin.Host, err)
 	}
-	if err := checkIdentity(ctx, j.hub, j.name, j.facts.ID); err != nil {
-		return err
-	}
-	objects, err := renderWEC()
-	if err != nil {
-		return err
-	}
-	env.sayf("cluster %s at %s: Kubernetes %s, Argo %s", j.name, admin.Host, j.facts.Kubernetes, firstOf(j.facts.Argo, "of unknown version"))
-	env.sayf("the hub's rights there, held by ServiceAccount %s/%s:\n%s", stellarflow.SystemNamespace, wecAccount, rightsOf(objects))
-	if o.dryRun {
-		raw, err := marshalAll(objects)
-		if err != nil {
-			return err
-		}
-		_, err = env.Out.Write(raw)
-		return err
-	}
+	return checkIdentity(ctx, j.hub, j.name, j.facts.ID)
+}
+
+// grant gives the hub its rights there, and the hub a credential that was seen to work.
+func (j *joining) grant(ctx context.Context, admin *rest.Config, objects []*unstructured.Unstructured) error {
 	token, err := j.wec.grant(ctx, objects)
 	if err != nil {
 		return fmt.Errorf("cluster %q: %w", j.name, err)
@@ -119,17 +153,10 @@ func join(ctx context.Context, env Env, o joinOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := verifyCredential(ctx, env, kubeconfig); err != nil {
+	if err := verifyCredential(ctx, j.env, kubeconfig); err != nil {
 		return fmt.Errorf("cluster %q: the new credential does not work: %w", j.name, err)
 	}
-	if err := j.record(ctx, kubeconfig); err != nil {
-		return err
-	}
-	env.sayf("joined %s: ManagedCluster %s (labels %s) and Secret %s on the hub", j.name, j.name, formatLabels(j.labels), credentialKey(j.name))
-	if !o.wait {
-		return nil
-	}
-	return waitConnected(ctx, env, j.hub, j.name, o.timeout)
+	return j.record(ctx, kubeconfig)
 }
 
 // checkJoin checks all that can be checked without asking a cluster.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -93,11 +94,10 @@ func (j *joining) record(ctx context.Context, kubeconfig []byte) error {
 	if apierrors.IsNotFound(err) || isOurs(&existing) {
 		labels[labelPartOf] = partOf
 	}
-	namespaces := joinNamespaces(j.namespaces)
 	if len(j.namespaces) == 0 { // a join that renews the token takes no namespace away
-		namespaces = existing.Annotations[stellarflow.AnnotationNamespaces]
+		j.namespaces = acceptedNamespaces(&existing)
 	}
-	annotations := map[string]any{stellarflow.AnnotationClusterID: string(j.facts.ID), stellarflow.AnnotationNamespaces: namespaces}
+	annotations := map[string]any{stellarflow.AnnotationClusterID: string(j.facts.ID), stellarflow.AnnotationNamespaces: strings.Join(j.namespaces, ",")}
 	if j.facts.Argo != "" {
 		annotations[stellarflow.AnnotationArgoVersion] = j.facts.Argo
 	}
@@ -117,6 +117,11 @@ func (j *joining) record(ctx context.Context, kubeconfig []byte) error {
 			"stringData": map[string]any{stellarflow.SecretKeyKubeconfig: string(kubeconfig)},
 		}},
 	})
+}
+
+// acceptedNamespaces are those that a join has written on a ManagedCluster.
+func acceptedNamespaces(cluster *clusterv1.ManagedCluster) []string {
+	return strings.FieldsFunc(cluster.Annotations[stellarflow.AnnotationNamespaces], func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // waitConnected waits until the hub manager says that it is connected.

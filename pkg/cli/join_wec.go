@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -151,6 +150,3 @@ func wecLeftovers() ([]*unstructured.Unstructured, error) {
 	_, _, rest, _ := uninstallOrder(objects)
 	return rest, nil
 }
-
-// joinNamespaces is the value of the annotation that lists accepted namespaces.
-func joinNamespaces(namespaces []string) string { return strings.Join(namespaces, ",") }

@@ -18,7 +18,12 @@ const (
 	ExitOK      = 0
 	ExitFailure = 1
 	ExitUsage   = 2
+	// ExitFindings is that of doctor when it could look and found something that has to be mended.
+	ExitFindings = 3
 )
+
+// exitCodes ends the Long text of every command but doctor.
+const exitCodes = "Exit codes: 0 done, 1 failed, 2 wrong usage."
 
 // Env is the outside of the command.
 type Env struct {
@@ -35,6 +40,14 @@ type Env struct {
 // usageError is an error about how the command was called.
 type usageError struct{ error }
 
+// errFindings says that a command did what it was asked, and that what it found is bad.
+var errFindings = errors.New("something has to be mended")
+
+// answeredError is an error beside an answer that is printed all the same.
+type answeredError struct{ error }
+
+func (e answeredError) Unwrap() error { return e.error }
+
 // usagef is a usageError; its arguments are those of fmt.Errorf.
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
@@ -44,15 +57,22 @@ func Main(ctx context.Context, env Env, args []string) int {
 	started := false
 	root := newRoot(env, &started) //nolint:contextcheck // its commands take the context that ExecuteContext gives them
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	return env.exit(root.ExecuteContext(ctx), started, root.CommandPath())
+}
+
+// exit prints an error and returns the exit code. started is false if the command line itself was refused.
+func (e Env) exit(err error, started bool, command string) int {
 	if err == nil {
 		return ExitOK
 	}
-	_, _ = fmt.Fprintln(env.Err, "Error:", err)
+	_, _ = fmt.Fprintln(e.Err, "Error:", err)
 	var usage usageError
 	if errors.As(err, &usage) || !started {
-		_, _ = fmt.Fprintf(env.Err, "Run `%s --help` for usage.\n", root.CommandPath())
+		_, _ = fmt.Fprintf(e.Err, "Run `%s --help` for usage.\n", command)
 		return ExitUsage
+	}
+	if errors.Is(err, errFindings) {
+		return ExitFindings
 	}
 	return ExitFailure
 }
@@ -73,7 +93,8 @@ func newRoot(env Env, started *bool) *cobra.Command {
 	root.SetErr(env.Err)
 	root.CompletionOptions.DisableDefaultCmd = true
 	for _, command := range []*cobra.Command{
-		installCommand(env), uninstallCommand(env), joinCommand(env), leaveCommand(env), clustersCommand(env), explainCommand(env), versionCommand(env),
+		installCommand(env), uninstallCommand(env), joinCommand(env), leaveCommand(env), clustersCommand(env), explainCommand(env),
+		abandonCommand(env), moveCommand(env), versionCommand(env),
 	} {
 		run := command.RunE
 		command.RunE = func(cmd *cobra.Command, args []string) error {
@@ -106,18 +127,46 @@ func none(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// outputFlag adds -o and returns a function that tells whether JSON is wanted.
-func outputFlag(cmd *cobra.Command) func() (bool, error) {
+// action does what a command is for and returns its answer, which is printed as JSON if that is wanted. As text it is printed if
+// it is a printer; what is not has said everything on the way. Beside an error it is printed only if that is an answeredError.
+type action func(ctx context.Context, env Env, args []string) (any, error)
+
+// printer is an answer that can be printed as text.
+type printer interface {
+	print(out io.Writer) error
+}
+
+// runs makes a command do an action, with -o, and documents its exit codes.
+func (e Env) runs(cmd *cobra.Command, do action) *cobra.Command {
 	output := cmd.Flags().StringP("output", "o", "", "output format: json, or empty for text")
-	return func() (bool, error) {
+	cmd.Long = firstOf(cmd.Long, cmd.Short+".")
+	if !strings.Contains(cmd.Long, "Exit codes:") {
+		cmd.Long += "\n\n" + exitCodes
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		env := e
 		switch *output {
 		case "":
-			return false, nil
 		case "json":
-			return true, nil
+			env.Out = e.Err // what it says on the way is not the answer
+		default:
+			return usagef("--output %q is unknown: use json, or leave it out for text", *output)
 		}
-		return false, usagef("--output %q is unknown: use json, or leave it out for text", *output)
+		answer, err := do(cmd.Context(), env, args)
+		var answered answeredError
+		if err != nil && !errors.As(err, &answered) {
+			return err
+		}
+		text, isText := answer.(printer)
+		switch {
+		case *output == "json":
+			err = errors.Join(err, printJSON(e.Out, answer))
+		case isText:
+			err = errors.Join(err, text.print(e.Out))
+		}
+		return err
 	}
+	return cmd
 }
 
 // printJSON writes a value as indented JSON.

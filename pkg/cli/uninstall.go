@@ -26,41 +26,62 @@ func uninstallCommand(env Env) *cobra.Command {
 finalizer from every Workflow, so that none waits for ever.
 
 It is refused while placed Workflows are unfinished. With --force it goes on: they may still run on their clusters, and the
-Argo controller of the hub will show them as failed. Policies, transforms, clusters and their CRDs stay, unless --crds is given.`,
+Argo controller of the hub will show them as failed. From their copies on clusters that answer our finalizer is taken too; what
+has to be done by hand on the others is said. Policies, transforms, clusters and their CRDs stay, unless --crds is given.`,
 		Args: none,
 	}
 	hubFlags := addHubFlags(cmd, "")
 	cmd.Flags().BoolVar(&force, "force", false, "go on although placed Workflows are unfinished")
 	cmd.Flags().BoolVar(&crds, "crds", false, "remove our CRDs too, and with them every BindingPolicy, CustomTransform and (unless they are not ours) ManagedCluster")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		hub, err := hubFlags.client()
+	return env.runs(cmd, func(ctx context.Context, env Env, _ []string) (any, error) {
+		hub, err := hubFlags.connect()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return uninstall(cmd.Context(), env, hub, force, crds)
-	}
-	return cmd
+		return uninstall(ctx, env, hub, force, crds)
+	})
 }
 
-func uninstall(ctx context.Context, env Env, hub client.Client, force, crds bool) error {
+// removed is the answer of uninstall and leave.
+type removed struct {
+	// Deleted are the objects, Kind namespace/name.
+	Deleted []string `json:"deleted"`
+	// Released are the Workflows that our finalizer was taken from, MayRun those that may still run on their clusters.
+	Released []string `json:"released"`
+	MayRun   []string `json:"mayStillRun"`
+}
+
+func newRemoved() *removed { return &removed{Deleted: []string{}, Released: []string{}, MayRun: []string{}} }
+
+func uninstall(ctx context.Context, env Env, hub client.Client, force, crds bool) (any, error) {
 	placed, err := listPlaced(ctx, hub)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	running := slices.DeleteFunc(unfinished(placed, ""), func(workflow placedWorkflow) bool {
 		return !slices.Contains(workflow.Finalizers, stellarflow.FinalizerCleanup) // released by an earlier uninstall
 	})
+	answer := newRemoved()
 	if len(running) > 0 {
 		if !force {
-			return fmt.Errorf("%d placed Workflows are unfinished:%s\nwait for them or delete them, or use --force: they may then still run on their clusters", len(running), listed(running))
+			return nil, fmt.Errorf("%d placed Workflows are unfinished:%s\nwait for them or delete them, or use --force: they may then still run on their clusters", len(running), listed(running))
 		}
 		env.sayf("these may still run on their clusters, where nobody watches them now:%s", listed(running))
+		answer.MayRun = keysOf(running)
 	}
+	return answer, answer.uninstall(ctx, env, hub, crds)
+}
+
+// uninstall removes everything in the order in which nothing is left in anybody's way.
+func (r *removed) uninstall(ctx context.Context, env Env, hub client.Client, crds bool) error {
 	objects, err := renderHub(renderOptions{Controllers: []string{"unused"}})
 	if err != nil {
 		return err
 	}
-	report := func(what string) { env.sayf("deleted %s", what) }
+	report := func(what string) {
+		r.Deleted = append(r.Deleted, what)
+		env.sayf("deleted %s", what)
+	}
 	guard, manager, rest, definitions := uninstallOrder(objects)
 	// The manager first, or it would put back what is taken away; then the guard, which would refuse the finalizers' removal.
 	for _, step := range [][]*unstructured.Unstructured{manager, guard} {
@@ -71,7 +92,10 @@ func uninstall(ctx context.Context, env Env, hub client.Client, force, crds bool
 	if err := waitNoPods(ctx, hub); err != nil {
 		return err
 	}
-	if err := releaseAll(ctx, env, hub); err != nil {
+	if r.Released, err = releaseAll(ctx, env, hub); err != nil {
+		return err
+	}
+	if err := releaseClusters(ctx, env, hub); err != nil { // with credentials that the next step deletes
 		return err
 	}
 	if err := deleteAll(ctx, hub, rest, report); err != nil {
@@ -120,20 +144,21 @@ func waitNoPods(ctx context.Context, hub client.Client) error {
 	return nil
 }
 
-// releaseAll takes our finalizer from every Workflow. API servers learn of the guard's removal after a moment, so a refusal
-// by it is tried again.
-func releaseAll(ctx context.Context, env Env, hub client.Client) error {
-	placed, err := listPlaced(ctx, hub)
+// releaseAll takes our finalizer from every Workflow of the hub and returns those that had it. API servers learn of the guard's
+// removal after a moment, so a refusal by it is tried again.
+func releaseAll(ctx context.Context, env Env, hub client.Client) ([]string, error) {
+	workflows, err := listWorkflows(ctx, hub)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	released := 0
-	for _, workflow := range placed {
-		if !slices.Contains(workflow.Finalizers, stellarflow.FinalizerCleanup) {
+	released := []string{}
+	for i := range workflows {
+		if !slices.Contains(workflows[i].Finalizers, stellarflow.FinalizerCleanup) {
 			continue
 		}
+		key := client.ObjectKeyFromObject(&workflows[i])
 		said, err := poll(ctx, 30*time.Second, func(ctx context.Context) (bool, string, error) {
-			err := release(ctx, hub, client.ObjectKey{Namespace: workflow.Namespace, Name: workflow.Name})
+			err := release(ctx, hub, key)
 			switch {
 			case err == nil:
 				return true, "", nil
@@ -143,14 +168,14 @@ func releaseAll(ctx context.Context, env Env, hub client.Client) error {
 			return false, "", err
 		})
 		if err != nil {
-			return fmt.Errorf("remove finalizer %s from workflow %s/%s: %w (%s)", stellarflow.FinalizerCleanup, workflow.Namespace, workflow.Name, err, said)
+			return nil, fmt.Errorf("remove finalizer %s from workflow %s: %w (%s)", stellarflow.FinalizerCleanup, key, err, said)
 		}
-		released++
+		released = append(released, key.String())
 	}
-	if released > 0 {
-		env.sayf("removed finalizer %s from %d Workflows", stellarflow.FinalizerCleanup, released)
+	if len(released) > 0 {
+		env.sayf("removed finalizer %s from %d Workflows", stellarflow.FinalizerCleanup, len(released))
 	}
-	return nil
+	return released, nil
 }
 
 // release takes our finalizer from one Workflow, with a test on the value at its index.

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 
 	"stellarflow.io/stellarflow/pkg/wec"
 )
@@ -103,13 +106,14 @@ func TestUsageErrors(t *testing.T) {
 		"NamespaceSystem": {"our own", join("--namespaces=stellarflow-system"), `--namespaces "stellarflow-system" is a system namespace, where no Workflow may run: remove it`},
 		"NamespaceName":   {"no namespace name", join("--namespaces=a.b"), `--namespaces "a.b" is no namespace name (must not contain dots): correct it`},
 		"HubKubeconfig":   {"a file that is not there", join("--hub-kubeconfig=DIR/none"), `--hub-kubeconfig "DIR/none" cannot be read (no such file or directory): name an existing kubeconfig`},
-		"NoStore":         {"no store", []string{"install"}, "--artifact-store is missing: name a file with the settings of the shared S3 store (see --help)"},
 		"StoreFile":       {"a file that is not there", []string{"install", "--artifact-store=DIR/none"}, `--artifact-store "DIR/none" cannot be read (no such file or directory): name an existing file`},
 		"StoreText":       {"some text", []string{"install", "--artifact-store=DIR/text"}, `--artifact-store "DIR/text": line 1 is not NAME=value: write one setting a line, for example MINIO_BUCKET=workflows`},
 		"StoreLoopback":   {"pods would dial themselves", []string{"install", "--artifact-store=DIR/localstore"}, `--artifact-store "DIR/localstore": MINIO_ENDPOINT "127.0.0.1:9000" is an address of this machine only: give one that the pods of every cluster reach`},
 		"Controller":      {"a name that would break the guard's CEL", []string{"install", "--artifact-store=DIR/store", `--argo-controller=a"b`}, `--argo-controller "a\"b" is no user name: give it as system:serviceaccount:NAMESPACE:NAME`},
 		"ControllerNone":  {"none and one", []string{"install", "--artifact-store=DIR/store", "--argo-controller=none", "--argo-controller=a"}, `--argo-controller "none" stands alone: leave out the others`},
 		"Image":           {"no image", []string{"install", "--artifact-store=DIR/store", "--argo-controller=none", "--dry-run", "--image=a b"}, `--image "a b" is no image reference: give it as REGISTRY/NAME:TAG`},
+		"AbandonYes":      {"giving up is no accident", []string{"abandon", "w", "-n", "argo"}, "argo/w may still run on its cluster, to its end, and nobody on the hub will see it: add --yes to give it up all the same"},
+		"MoveNone":        {"what is to be moved?", []string{"move"}, "the Workflow's name is missing: give it as the argument"},
 		"LeaveKubeconfig": {"leave checks it as join does", []string{"leave", "cluster1", "--kubeconfig=DIR/exec"}, `--kubeconfig "DIR/exec": kubeconfig refused: exec runs the program "aws": use a ServiceAccount's token or client certificate data`},
 	}
 	for name, tc := range cases {
@@ -123,6 +127,72 @@ func TestUsageErrors(t *testing.T) {
 			}
 			if strings.Contains(errOut, "t0ken") || strings.Contains(errOut, "s3cr3t") {
 				t.Errorf("the error holds a credential: %s", errOut)
+			}
+		})
+	}
+}
+
+// Every command can answer in JSON, on standard output and nothing else there, and says what its exit codes mean.
+func TestEveryCommandSpeaksJSON(t *testing.T) {
+	started := false
+	commands := newRoot(Env{Name: "stellarflow"}, &started).Commands()
+	if len(commands) < 9 {
+		t.Fatalf("only %d commands were found", len(commands))
+	}
+	for _, command := range leaves(commands) {
+		if command.Flags().ShorthandLookup("o") == nil {
+			t.Errorf("%s has no -o", command.CommandPath())
+		}
+		if !strings.Contains(command.Long, "Exit codes: 0 ") {
+			t.Errorf("%s does not say its exit codes", command.CommandPath())
+		}
+		if command.Short == "" || strings.HasSuffix(command.Short, ".") {
+			t.Errorf("%s has no short text, or one with a full stop: %q", command.CommandPath(), command.Short)
+		}
+	}
+}
+
+// leaves are the commands that do something.
+func leaves(commands []*cobra.Command) []*cobra.Command {
+	var found []*cobra.Command
+	for _, command := range commands {
+		if command.HasSubCommands() {
+			found = append(found, leaves(command.Commands())...)
+		} else {
+			found = append(found, command)
+		}
+	}
+	return found
+}
+
+// What an action returns is JSON on standard output; what it says on the way is not; an error beside an answer decides the exit code.
+func TestRuns(t *testing.T) {
+	failed := errors.New("it failed")
+	cases := map[string]struct {
+		reason   string
+		args     []string
+		err      error
+		code     int
+		out, log string
+	}{
+		"Text":     {"words on the way and a printer", nil, nil, ExitOK, "on the way\nstellarflow v1  \n", ""},
+		"JSON":     {"the answer alone is on standard output", []string{"-o", "json"}, nil, ExitOK, "{\n  \"version\": \"v1\",\n  \"go\": \"\",\n  \"platform\": \"\"\n}\n", "on the way\n"},
+		"Failed":   {"no answer", []string{"-o=json"}, failed, ExitFailure, "", "on the way\nError: it failed\n"},
+		"Findings": {"an answer that is bad news", nil, answeredError{errFindings}, ExitFindings, "on the way\nstellarflow v1  \n", "Error: something has to be mended\n"},
+		"Partial":  {"an answer that is not whole", nil, answeredError{failed}, ExitFailure, "on the way\nstellarflow v1  \n", "Error: it failed\n"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var out, log bytes.Buffer
+			env := Env{Out: &out, Err: &log}
+			command := env.runs(&cobra.Command{Use: "x", SilenceErrors: true, SilenceUsage: true}, func(_ context.Context, env Env, _ []string) (any, error) {
+				env.sayf("on the way")
+				return versionInfo{Version: "v1"}, tc.err
+			})
+			command.SetArgs(append([]string{}, tc.args...))
+			code := env.exit(command.ExecuteContext(t.Context()), true, "stellarflow")
+			if diff := cmp.Diff([]any{tc.code, tc.out, tc.log}, []any{code, out.String(), log.String()}); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 			}
 		})
 	}

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -20,24 +22,16 @@ type versionInfo struct {
 
 func versionCommand(env Env) *cobra.Command {
 	cmd := &cobra.Command{Use: "version", Short: "Print the version of this command", Args: none}
-	asJSON := outputFlag(cmd)
-	cmd.RunE = func(*cobra.Command, []string) error {
-		wantJSON, err := asJSON()
-		if err != nil {
-			return err
-		}
-		info := thisVersion()
-		if wantJSON {
-			return printJSON(env.Out, info)
-		}
-		text := info.Version
-		if info.Commit != "" {
-			text += " (" + info.Commit + ")"
-		}
-		_, err = fmt.Fprintf(env.Out, "stellarflow %s %s %s\n", text, info.Go, info.Platform)
-		return err
+	return env.runs(cmd, func(context.Context, Env, []string) (any, error) { return thisVersion(), nil })
+}
+
+func (v versionInfo) print(out io.Writer) error {
+	text := v.Version
+	if v.Commit != "" {
+		text += " (" + v.Commit + ")"
 	}
-	return cmd
+	_, err := fmt.Fprintf(out, "stellarflow %s %s %s\n", text, v.Go, v.Platform)
+	return err
 }
 
 // thisVersion is what the linker or the build recorded.

@@ -15,7 +15,7 @@ import (
 
 // waitAvailable waits until the hub manager's Deployment is rolled out, and says why it is not when the time is over.
 func waitAvailable(ctx context.Context, env Env, hub client.Client, limit time.Duration) error {
-	key := client.ObjectKey{Namespace: stellarflow.SystemNamespace, Name: hubDeployment}
+	key := managerKey()
 	env.sayf("waiting for Deployment %s (at most %s)", key, limit)
 	var deployment appsv1.Deployment
 	said, err := poll(ctx, limit, func(ctx context.Context) (bool, string, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,21 +63,41 @@ func (c *commandLine) file(name string, content []byte) string {
 	return path
 }
 
-// run replaces HUB by the flags that name the hub's kubeconfig and DIR by the directory of the files.
+// run runs a command and returns its exit code and all that it says. DIR in an argument is the directory of the files.
 func (c *commandLine) run(args ...string) (int, string) {
+	c.t.Helper()
+	var out bytes.Buffer
+	return c.runTo(&out, &out, args...), out.String()
+}
+
+// json runs a command with -o json, reads its answer and returns its exit code. Nothing but the answer is on its standard output.
+func (c *commandLine) json(answer any, args ...string) int {
+	c.t.Helper()
+	var out, log bytes.Buffer
+	code := c.runTo(&out, &log, append(args, "-o", "json")...)
+	if err := json.Unmarshal(out.Bytes(), answer); err != nil {
+		c.t.Fatalf("stellarflow %s: exit code %d, no JSON: %v\n%s%s", strings.Join(args, " "), code, err, out.String(), log.String())
+	}
+	return code
+}
+
+func (c *commandLine) runTo(out, log *bytes.Buffer, args ...string) int {
 	c.t.Helper()
 	for i := range args {
 		args[i] = strings.ReplaceAll(args[i], "DIR", c.dir)
 	}
-	var out bytes.Buffer
-	code := cli.Main(c.t.Context(), cli.Env{Out: &out, Err: &out, Now: time.Now, AllowLoopback: true}, args)
-	c.t.Logf("stellarflow %s\n%s", strings.Join(args, " "), out.String())
+	code := cli.Main(c.t.Context(), cli.Env{Out: out, Err: log, Now: time.Now, AllowLoopback: true}, args)
+	all := out.String()
+	if log != out {
+		all += log.String()
+	}
+	c.t.Logf("stellarflow %s\n%s", strings.Join(args, " "), all)
 	for _, secret := range []string{"integration-secret", "BEGIN"} {
-		if strings.Contains(out.String(), secret) {
+		if strings.Contains(all, secret) {
 			c.t.Errorf("the output holds a credential (%q)", secret)
 		}
 	}
-	return code, out.String()
+	return code
 }
 
 // must runs a command that has to succeed and to say each of the texts.
@@ -192,6 +213,7 @@ func testInstall(t *testing.T, c *commandLine) {
 		"join", "cluster1", "--kubeconfig=DIR/wec1.kubeconfig", "--hub-kubeconfig=DIR/hub.kubeconfig")
 	argoDeployment(t, c.hub, "argo", "argo")
 	argoDeployment(t, c.hub, "team", "")
+	c.refuses(cli.ExitFailure, "--artifact-store is missing, and the hub has no store yet", "install", "--kubeconfig=DIR/hub.kubeconfig")
 	c.must([]string{"Argo controller on the hub: system:serviceaccount:argo:argo v3.7.18", "system:serviceaccount:team:default"}, install...)
 
 	policy, err := c.hub.dynamic.Resource(guardPolicies).Get(t.Context(), "stellarflow-guard-controller", metav1.GetOptions{})
@@ -208,9 +230,17 @@ func testInstall(t *testing.T, c *commandLine) {
 		t.Errorf("the store is not what the file says: %v, %v", secret.Data, err)
 	}
 	before := versions(t, c.hub)
-	c.must(nil, install...)
+	var answer struct {
+		ArgoControllers, Applied []string
+		Store                    string
+		Available                bool
+	}
+	again := slices.DeleteFunc(slices.Clone(install), func(arg string) bool { return strings.HasPrefix(arg, "--artifact-store") })
+	if code := c.json(&answer, again...); code != cli.ExitOK || len(answer.Applied) < 15 || answer.Available || answer.Store != "http://127.0.0.1:9000/workflows" {
+		t.Errorf("the answer of install: %d, %+v", code, answer)
+	}
 	if diff := cmp.Diff(before, versions(t, c.hub)); diff != "" {
-		t.Errorf("a second install changes what did not change (-before +after):\n%s", diff)
+		t.Errorf("a second install, without the store's file, changes what did not change (-before +after):\n%s", diff)
 	}
 	c.refuses(cli.ExitFailure, "deployment stellarflow-system/stellarflow-hub is not available after 2s: the controller manager has not seen it yet: it has no pod: correct that",
 		append(install[:4:4], "--timeout=2s")...)
@@ -259,6 +289,7 @@ func testJoin(t *testing.T, c *commandLine, wec1 *server) {
 	}
 	argoDeployment(t, wec1, "argo", "argo")
 	c.must([]string{"joined cluster1", "clusterroles: bind (only stellarflow-executor)"}, append(join, "--namespaces=argo", "--labels=region=eu,gpu=true")...)
+	preparedNamespace(t, wec1, "argo")
 
 	cluster, err := c.hub.dynamic.Resource(managedClusters).Get(t.Context(), "cluster1", metav1.GetOptions{})
 	if err != nil {
@@ -290,6 +321,23 @@ func testJoin(t *testing.T, c *commandLine, wec1 *server) {
 	c.refuses(cli.ExitFailure, `cluster "self" is the hub itself`, "join", "self", "--kubeconfig=DIR/hub.kubeconfig", "--hub-kubeconfig=DIR/hub.kubeconfig")
 	c.refuses(cli.ExitFailure, "cluster1 is joined, but the hub is not connected to it after 1s: the hub manager has not looked at it yet", append(join[:4:4], "--timeout=1s")...)
 	c.must([]string{"cluster1   Unknown   -            v3.7.18   0"}, "clusters", "--kubeconfig=DIR/hub.kubeconfig")
+}
+
+// preparedNamespace checks that a join leaves in an accepted namespace what the hub would create there with the first Workflow.
+func preparedNamespace(t *testing.T, s *server, namespace string) {
+	t.Helper()
+	repository, err := s.core.CoreV1().ConfigMaps(namespace).Get(t.Context(), "artifact-repositories", metav1.GetOptions{})
+	if err != nil || !strings.Contains(repository.Data["stellarflow"], "bucket: workflows") {
+		t.Errorf("the artifact repository: %v, %v", repository.Data, err)
+	}
+	secret, err := s.core.CoreV1().Secrets(namespace).Get(t.Context(), "stellarflow-artifacts", metav1.GetOptions{})
+	if err != nil || string(secret.Data["accesskey"]) != "integration" {
+		t.Errorf("the store's Secret: %v, %v", secret.Data, err)
+	}
+	binding, err := s.core.RbacV1().RoleBindings(namespace).Get(t.Context(), "stellarflow-executor-default", metav1.GetOptions{})
+	if err != nil || binding.RoleRef.Name != "stellarflow-executor" || len(binding.Subjects) != 1 || binding.Subjects[0].Name != "default" {
+		t.Errorf("the executor's rights: %+v, %v", binding, err)
+	}
 }
 
 // testRights uses the stored credential: what the hub needs works, and nothing else does.
@@ -393,7 +441,7 @@ func testExplain(t *testing.T, c *commandLine) {
 
 func testLeave(t *testing.T, c *commandLine, wec1 *server) {
 	leave := []string{"leave", "cluster1", "--hub-kubeconfig=DIR/hub.kubeconfig", "--kubeconfig=DIR/wec1.kubeconfig"}
-	c.refuses(cli.ExitFailure, `1 unfinished Workflows are placed on "cluster1":`, leave...)
+	c.refuses(cli.ExitFailure, "wait for them, delete them, or use --force", leave...)
 	c.refuses(cli.ExitFailure, `cluster "nobody" is not joined`, "leave", "nobody", "--hub-kubeconfig=DIR/hub.kubeconfig")
 	finished := `{"metadata":{"labels":{"workflows.argoproj.io/completed":"true"}}}`
 	if _, err := patchWorkflow(t.Context(), c.hub.as(t, hubManager), "running", finished); err != nil {
