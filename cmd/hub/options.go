@@ -22,7 +22,7 @@ import (
 // options are the flags.
 type options struct {
 	storeSecret    string
-	leaderElect    bool
+	election       election
 	metricsAddress string
 	healthAddress  string
 	pprofAddress   string
@@ -34,7 +34,7 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("hub", flag.ContinueOnError)
 	flags.StringVar(&o.storeSecret, "artifact-store-secret", "artifact-store", "Secret in "+stellarflow.SystemNamespace+" with the shared artifact store")
-	flags.BoolVar(&o.leaderElect, "leader-elect", true, "act only while holding the Lease stellarflow-hub")
+	o.election.addFlags(flags)
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "where /metrics is served; 0 for nowhere")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
 	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "", "where /debug/pprof is served; empty for nowhere")
@@ -70,7 +70,7 @@ func (o options) validate() error {
 	if o.verbosity < 0 || o.verbosity > 1 {
 		problems = append(problems, fmt.Errorf("-v %d: it is 0 or 1", o.verbosity))
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, o.election.validate()...)...)
 }
 
 // checkAddress says what is wrong with an address to listen at.
@@ -98,11 +98,14 @@ func (o options) level() zapcore.Level { return zapcore.Level(-o.verbosity) } //
 
 func (o options) manager() (ctrl.Options, error) {
 	scheme, err := hub.NewScheme()
+	e, within := o.election, stopWithin
 	return ctrl.Options{
 		Scheme: scheme, Cache: hub.CacheOptions(), Metrics: metricsserver.Options{BindAddress: o.metricsAddress},
 		HealthProbeBindAddress: o.healthAddress, PprofBindAddress: o.pprofAddress,
-		LeaderElection: o.leaderElect, LeaderElectionID: "stellarflow-hub", LeaderElectionNamespace: stellarflow.SystemNamespace,
-		LeaderElectionReleaseOnCancel: true,
+		LeaderElection: e.enabled, LeaderElectionID: "stellarflow-hub", LeaderElectionNamespace: stellarflow.SystemNamespace,
+		LeaseDuration: &e.lease, RenewDeadline: &e.renew, RetryPeriod: &e.retry,
+		// The Lease is given back after the last pass has ended, so a standby need not wait for it to expire.
+		LeaderElectionReleaseOnCancel: true, GracefulShutdownTimeout: &within,
 	}, err
 }
 

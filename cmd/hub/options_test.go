@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap/zapcore"
@@ -11,7 +12,8 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	defaults := options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: ":8080", healthAddress: ":8081"}
+	elected := election{true, 15 * time.Second, 10 * time.Second, 2 * time.Second}
+	defaults := options{storeSecret: "artifact-store", election: elected, metricsAddress: ":8080", healthAddress: ":8081"}
 	cases := map[string]struct {
 		reason string
 		args   []string
@@ -19,16 +21,16 @@ func TestParse(t *testing.T) {
 	}{
 		"Defaults": {"what config/hub relies on", nil, defaults},
 		"All": {
-			"every flag", strings.Fields("--artifact-store-secret=s --leader-elect=false --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --v=1"),
-			options{storeSecret: "s", metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", verbosity: 1},
+			"every flag", strings.Fields("--artifact-store-secret=s --leader-elect=false --leader-elect-lease-duration=1m --leader-elect-renew-deadline=40s --leader-elect-retry-period=500ms --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --v=1"),
+			options{storeSecret: "s", election: election{false, time.Minute, 40 * time.Second, 500 * time.Millisecond}, metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", verbosity: 1},
 		},
 		"Nowhere": {
 			"0 serves nothing", strings.Fields("--health-probe-bind-address 0 --pprof-bind-address 0"),
-			options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0"},
+			options{storeSecret: "artifact-store", election: elected, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0"},
 		},
 		"IPv6": {
 			"an address in brackets", strings.Fields("--metrics-bind-address [::1]:8080"),
-			options{storeSecret: "artifact-store", leaderElect: true, metricsAddress: "[::1]:8080", healthAddress: ":8081"},
+			options{storeSecret: "artifact-store", election: elected, metricsAddress: "[::1]:8080", healthAddress: ":8081"},
 		},
 	}
 	for name, tc := range cases {
@@ -37,7 +39,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", tc.reason, err)
 			}
-			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(options{})); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(options{}, election{})); diff != "" {
 				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
 			}
 		})
@@ -58,6 +60,19 @@ func TestValidate(t *testing.T) {
 		"Pprof":     {"an address without a port", "--pprof-bind-address=localhost", `--pprof-bind-address "localhost" is not HOST:PORT, :PORT or 0`},
 		"Verbosity": {"there are two", "--v=2", `-v 2: it is 0 or 1`},
 		"Negative":  {"there are two", "--v=-1", `-v -1: it is 0 or 1`},
+		"Short":     {"a Lease of less has no seconds", "--leader-elect-lease-duration=500ms", `--leader-elect-lease-duration 500ms: it is 1s at least and 10m0s at most`},
+		"Long":      {"nobody would act for that long", "--leader-elect-lease-duration=1h", `--leader-elect-lease-duration 1h0m0s: it is 1s at least and 10m0s at most`},
+		"Never":     {"no time is no try", "--leader-elect-retry-period=0s", `--leader-elect-retry-period 0s: it is 100ms at least and 10m0s at most`},
+		"Parts":     {"the API has whole seconds", "--leader-elect-lease-duration=15500ms", `--leader-elect-lease-duration 15.5s: a Lease has whole seconds`},
+		"Overlap": {
+			"the old leader must end first", "--leader-elect-renew-deadline=15s",
+			`--leader-elect-renew-deadline 15s must be shorter than --leader-elect-lease-duration 15s: else two would act at once`,
+		},
+		"OneTry": {
+			"one lost request is no reason to end", "--leader-elect-retry-period=9s",
+			`--leader-elect-renew-deadline 10s must be longer than 10.8s, 1.2 times --leader-elect-retry-period 9s: else one failed try ends the leader`,
+		},
+		"NoTime": {"not a time", "--leader-elect-retry-period=2", `read the flags: invalid value "2" for flag -leader-elect-retry-period: parse error`},
 		"All": {
 			"all at once, in the order of the flags", "--artifact-store-secret=a_b --metrics-bind-address=x --health-probe-bind-address=y --pprof-bind-address=z --v=7",
 			`--artifact-store-secret "a_b" is no Secret's name: ` + subdomain + "\n" +
@@ -92,13 +107,19 @@ func TestLevel(t *testing.T) {
 }
 
 func TestManagerOptions(t *testing.T) {
-	o := options{leaderElect: true, metricsAddress: ":1", healthAddress: ":2", pprofAddress: ":3", storeSecret: "s"}
+	o := options{election: election{true, 4 * time.Second, 3 * time.Second, time.Second}, metricsAddress: ":1", healthAddress: ":2", pprofAddress: ":3", storeSecret: "s"}
 	m, err := o.manager()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !m.LeaderElection || m.LeaderElectionID != "stellarflow-hub" || m.LeaderElectionNamespace != "stellarflow-system" {
 		t.Errorf("two hubs could act at once: %v, Lease %s/%s", m.LeaderElection, m.LeaderElectionNamespace, m.LeaderElectionID)
+	}
+	if *m.LeaseDuration != 4*time.Second || *m.RenewDeadline != 3*time.Second || *m.RetryPeriod != time.Second {
+		t.Errorf("the election is timed %s, %s, %s", m.LeaseDuration, m.RenewDeadline, m.RetryPeriod)
+	}
+	if !m.LeaderElectionReleaseOnCancel || *m.GracefulShutdownTimeout != stopWithin {
+		t.Error("a process that is told to stop does not finish its work, or makes the standby wait")
 	}
 	if m.Metrics.BindAddress != ":1" || m.HealthProbeBindAddress != ":2" || m.PprofBindAddress != ":3" {
 		t.Errorf("addresses are %q, %q and %q", m.Metrics.BindAddress, m.HealthProbeBindAddress, m.PprofBindAddress)

@@ -155,7 +155,7 @@ func render(base string, patches []patch) ([]*unstructured.Unstructured, error) 
 func rank(object *unstructured.Unstructured) int {
 	order := []string{
 		"CustomResourceDefinition", "Namespace", "ServiceAccount", "Secret", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "PodDisruptionBudget", "NetworkPolicy",
 	}
 	if i := slices.Index(order, object.GetKind()); i >= 0 {
 		return i
