@@ -35,6 +35,7 @@ const (
 	eventRefused  = "ClusterRefused"
 	eventCleaned  = "CopiedKeysRemoved"
 	eventDeparted = "ClusterLeft"
+	eventUnfit    = "NotPlaced"
 )
 
 const (
@@ -106,6 +107,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if errors.Is(err, hubcopy.ErrLostRace) {
 		return ctrl.Result{RequeueAfter: 10 * time.Millisecond}, nil
 	}
+	if why := refusedHere(err); why != "" { // not even a message can be written
+		r.Recorder.Eventf(workflow, nil, corev1.EventTypeWarning, eventUnfit, "Place", "%s", why)
+		return ctrl.Result{RequeueAfter: lookAgain}, nil
+	}
 	if err == nil && result.RequeueAfter != unsettled {
 		r.Metrics.Looked(workflow.UID) // after a record nothing is remembered of it
 	}
@@ -156,6 +161,9 @@ func (r *Reconciler) placeSelected(ctx context.Context, key types.NamespacedName
 	}
 	if !ours {
 		r.local.add(live)
+		if why := unreadable(live); why != "" {
+			r.Recorder.Eventf(live, nil, corev1.EventTypeWarning, eventUnfit, "Place", "%s", why)
+		}
 		return ctrl.Result{}, false, nil
 	}
 	result, err := r.decide(ctx, live, q)
