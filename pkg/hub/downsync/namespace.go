@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -23,6 +25,9 @@ import (
 // ExecutorRole is the ClusterRole that `stellarflow join` puts on a WEC: what Argo's executor needs (create and patch of
 // workflowtaskresults, argo-workflows docs/workflow-rbac.md).
 const ExecutorRole = "stellarflow-executor"
+
+// maxAccount bounds, in bytes, what a message quotes of a ServiceAccount's name.
+const maxAccount = 64
 
 // preparedFor is how long a namespace that was found ready is not looked at again.
 const preparedFor = 5 * time.Minute
@@ -52,6 +57,12 @@ func (n *namespaces) prepare(ctx context.Context, p preparation, now time.Time) 
 	}
 	if strings.HasPrefix(namespace, "kube-") {
 		return &Refusal{ReasonNamespaceRefused, fmt.Sprintf("namespace %q is never used on a WEC: create the Workflow in another namespace", namespace)}
+	}
+	for _, account := range p.accounts {
+		if wrong := validation.IsDNS1123Subdomain(account); len(wrong) > 0 {
+			return &Refusal{ReasonServiceAccountMissing, fmt.Sprintf("spec names the ServiceAccount %s, and %s: correct the name",
+				strconv.Quote(stellarflow.OneLine(account, maxAccount)), wrong[0])}
+		}
 	}
 	ours, err := ensureNamespace(ctx, p.hubID, target, namespace)
 	if err != nil {
