@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -98,7 +97,11 @@ func (r *Reconciler) connect(ctx context.Context, managed *clusterv1.ManagedClus
 	var secret corev1.Secret
 	key := types.NamespacedName{Namespace: stellarflow.SystemNamespace, Name: stellarflow.CredentialName(name)}
 	switch err := r.Client.Get(ctx, key, &secret); {
-	case apierrors.IsNotFound(err), err == nil && secret.Labels[stellarflow.LabelManagedCluster] != managed.Name:
+	case err == nil && secret.Labels[stellarflow.LabelManagedCluster] != managed.Name:
+		r.Fleet.Remove(name)
+		return &wec.Trouble{Reason: wec.ReasonBadCredential, Message: fmt.Sprintf("Secret %s does not say that it is its credential: label it %s=%s, or run `stellarflow join %s`",
+			key, stellarflow.LabelManagedCluster, name, name)}
+	case apierrors.IsNotFound(err):
 		r.Fleet.Remove(name)
 		return &wec.Trouble{Reason: wec.ReasonBadCredential, Message: fmt.Sprintf("there is no credential for it in Secret %s: run `stellarflow join %s`", key, name)}
 	case err != nil:
@@ -109,7 +112,7 @@ func (r *Reconciler) connect(ctx context.Context, managed *clusterv1.ManagedClus
 
 // Accepted returns the WEC namespaces that the join of a cluster accepted.
 func Accepted(managed *clusterv1.ManagedCluster) []string {
-	return slices.DeleteFunc(strings.Split(managed.Annotations[stellarflow.AnnotationNamespaces], ","), func(name string) bool { return name == "" })
+	return strings.FieldsFunc(managed.Annotations[stellarflow.AnnotationNamespaces], func(r rune) bool { return r == ',' || r <= ' ' }) // people write blanks too
 }
 
 // report keeps our condition, and the version where no OCM agent does. A cluster that was never ours gets none.
