@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
@@ -48,7 +49,7 @@ func Load(file string) ([]Case, error) {
 	return cases, yaml.UnmarshalStrict(raw, &cases)
 }
 
-// Run holds each case of the package's table against what the package says.
+// Run holds, side by side, each case of the package's table against what the package says.
 func Run(t *testing.T, answer func(t *testing.T, c Case) Answer) {
 	t.Helper()
 	file := filepath.FromSlash(File)
@@ -56,21 +57,24 @@ func Run(t *testing.T, answer func(t *testing.T, c Case) Answer) {
 	if err != nil || len(cases) == 0 {
 		t.Fatalf("%s has %d cases: %v", file, len(cases), err)
 	}
-	for i := range cases {
-		t.Run(cases[i].Case, func(t *testing.T) {
-			got := answer(t, cases[i])
-			if got.Says == "" {
-				t.Errorf("%s: nothing is said of it, %s", cases[i].Why, got.Where)
-			}
-			if *update {
-				cases[i].Where, cases[i].Says = got.Where, got.Says
-				return
-			}
-			if diff := cmp.Diff(Answer{cases[i].Where, cases[i].Says}, got); diff != "" {
-				t.Errorf("%s: -want +got:\n%s", cases[i].Why, diff)
-			}
-		})
-	}
+	t.Run("all", func(t *testing.T) { // ends when all of them have
+		for i := range cases {
+			t.Run(cases[i].Case, func(t *testing.T) {
+				t.Parallel()
+				got := answer(t, cases[i])
+				if got.Says == "" {
+					t.Errorf("%s: nothing is said of it, %s", cases[i].Why, got.Where)
+				}
+				if *update {
+					cases[i].Where, cases[i].Says = got.Where, got.Says
+					return
+				}
+				if diff := cmp.Diff(Answer{cases[i].Where, cases[i].Says}, got); diff != "" {
+					t.Errorf("%s: -want +got:\n%s", cases[i].Why, diff)
+				}
+			})
+		}
+	})
 	if !*update {
 		return
 	}
@@ -142,5 +146,20 @@ func expand(value any) any {
 		return result
 	default:
 		return value
+	}
+}
+
+// Until asks until the answer is that of the case, and returns the last one after a while.
+func Until(t *testing.T, c Case, ask func() Answer) Answer {
+	t.Helper()
+	patience := 15 * time.Second
+	if *update {
+		patience = 8 * time.Second // nobody knows yet what will be said
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		got := ask()
+		if !*update && got == (Answer{c.Where, c.Says}) || time.Now().After(end) || t.Context().Err() != nil {
+			return got
+		}
 	}
 }
