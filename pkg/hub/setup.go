@@ -38,6 +38,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/hub/placement"
 	"stellarflow.io/stellarflow/pkg/hub/policy"
+	"stellarflow.io/stellarflow/pkg/hub/tombstone"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
@@ -97,7 +98,7 @@ func NewScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// CacheOptions returns what the manager's cache holds: all metadata stripped, and Secrets of the system namespace only.
+// CacheOptions returns what the manager's cache holds: all metadata stripped, Secrets and tombstones of the system namespace only.
 func CacheOptions() crcache.Options {
 	return crcache.Options{
 		DefaultTransform: func(object any) (any, error) {
@@ -108,7 +109,8 @@ func CacheOptions() crcache.Options {
 			return stripped, err
 		},
 		ByObject: map[client.Object]crcache.ByObject{
-			&corev1.Secret{}: {Namespaces: map[string]crcache.Config{stellarflow.SystemNamespace: {}}},
+			&corev1.Secret{}:    {Namespaces: map[string]crcache.Config{stellarflow.SystemNamespace: {}}},
+			&corev1.ConfigMap{}: {Namespaces: map[string]crcache.Config{stellarflow.SystemNamespace: {LabelSelector: tombstone.Labelled()}}},
 		},
 	}
 }
@@ -136,11 +138,16 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	}
 	store.Metrics = options.Metrics
 	connections, toCluster, toPlacement := h.connections()
+	tombstones, err := h.tombstones(ctx, connections)
+	if err != nil {
+		return err
+	}
 	placer := &placement.Reconciler{
-		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections,
+		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections, Tombstones: tombstones,
 		Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now, Metrics: options.Metrics, Beats: h.beats,
 	}
 	syncer := h.syncer(store, placer)
+	syncer.Tombstones = tombstones
 	connections.Handler = syncer
 	if options.Metrics != nil {
 		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, now: options.Now, log: h.log.WithName("metrics")}).snapshot

@@ -28,11 +28,17 @@ func isWorkflowWrite(r *http.Request) bool {
 	return r.Method != http.MethodGet && strings.Contains(r.URL.Path, "/apis/argoproj.io/v1alpha1/")
 }
 
-// crash lets a manager die at its nth write to a Workflow, on the hub or a WEC: before the write is sent, or after it was
-// answered but before the manager saw the answer.
+// isTombstoneWrite reports whether a request changes a tombstone.
+func isTombstoneWrite(r *http.Request) bool {
+	return r.Method != http.MethodGet && strings.Contains(r.URL.Path, "/namespaces/"+stellarflow.SystemNamespace+"/configmaps")
+}
+
+// crash lets a manager die at its nth write to a Workflow or tombstone, on the hub or a WEC: before the write is sent, or after it
+// was answered but before the manager saw the answer.
 type crash struct {
 	at     int
 	before bool
+	idle   bool // writes count from begin on
 
 	mu     sync.Mutex
 	writes []string
@@ -47,7 +53,7 @@ func (c *crash) wrap(next http.RoundTripper) http.RoundTripper {
 			return nil, errInjected
 		}
 		dies := false
-		if isWorkflowWrite(r) {
+		if !c.idle && (isWorkflowWrite(r) || isTombstoneWrite(r)) {
 			c.writes = append(c.writes, r.Method+" "+r.URL.Path)
 			dies = len(c.writes) == c.at
 		}
@@ -65,6 +71,17 @@ func (c *crash) wrap(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
+// begin starts the count of an idle crash.
+func (c *crash) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = false
+}
+
+func (c *crash) name() string {
+	return fmt.Sprintf("write-%d-%s", c.at, map[bool]string{true: "unsent", false: "unseen"}[c.before])
+}
+
 func (c *crash) died() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +94,7 @@ func TestRestartInEveryGap(t *testing.T) {
 	for _, before := range []bool{true, false} {
 		for at := 1; ; at++ {
 			c := &crash{at: at, before: before}
-			name := fmt.Sprintf("write-%d-%s", at, map[bool]string{true: "unsent", false: "unseen"}[before])
+			name := c.name()
 			reached := false
 			t.Run(name, func(t *testing.T) { reached = lifeWithCrash(t, c, name) })
 			if !reached || t.Failed() {

@@ -25,7 +25,8 @@ const (
 	refusedArgo    = "this Workflow runs on another cluster (label stellarflow.io/cluster) and its status is mirrored from there"
 	refusedResume  = "resumed here it would run twice"
 	refusedLabel   = "label stellarflow.io/cluster says where this Workflow runs and cannot be changed"
-	refusedRecord  = "annotations stellarflow.io/placement, stellarflow.io/observed and stellarflow.io/sync are written by the hub manager only"
+	refusedRecord  = "the annotations of stellarflow.io/ are written by the hub manager only, but for stellarflow.io/request"
+	refusedRequest = "annotation stellarflow.io/request is abandon (give the Workflow up"
 	refusedCleanup = "finalizer stellarflow.io/cleanup keeps this Workflow until its copy on the other cluster is gone"
 )
 
@@ -143,6 +144,25 @@ func TestGuard(t *testing.T) {
 		"ArgoRemoveLabel": {"by the controller too", false, []step{{"argo", `{"metadata":{"labels":{"stellarflow.io/cluster":null}}}`, "is forbidden"}}},
 		"ChangeLabel":     {"another cluster", false, []step{{"alice", `{"metadata":{"labels":{"stellarflow.io/cluster":"cluster2"}}}`, refusedLabel}}},
 		"RemoveRecord":    {"the record is the placement", false, []step{{"alice", `{"metadata":{"annotations":{"stellarflow.io/placement":null}}}`, refusedRecord}}},
+		"ForgeAbandoned":  {"given up is what the manager says", false, []step{{"alice", `{"metadata":{"annotations":{"stellarflow.io/abandoned":"2026-01-01T00:00:00Z"}}}`, refusedRecord}}},
+		"TakeBackAbandoned": {
+			"and it cannot be taken back", false,
+			[]step{{"hub", `{"metadata":{"annotations":{"stellarflow.io/abandoned":"2026-01-01T00:00:00Z"}}}`, ""}, {"alice", `{"metadata":{"annotations":{"stellarflow.io/abandoned":null}}}`, refusedRecord}},
+		},
+		"ForgeAdopts": {"nor adopted by hand", false, []step{{"alice", `{"metadata":{"annotations":{"stellarflow.io/adopts":"cluster1/x"}}}`, refusedRecord}}},
+		"Request": {
+			"anybody may ask, change the question, and take it back", false,
+			[]step{
+				{"alice", `{"metadata":{"annotations":{"stellarflow.io/request":"abandon"}}}`, ""},
+				{"alice", `{"metadata":{"annotations":{"stellarflow.io/request":"move"}}}`, ""},
+				{"alice", `{"metadata":{"annotations":{"stellarflow.io/request":null}}}`, ""},
+			},
+		},
+		"RequestUnknown": {"but not for what nobody understands", false, []step{{"alice", `{"metadata":{"annotations":{"stellarflow.io/request":"stop"}}}`, refusedRequest}}},
+		"RequestKept": {
+			"one from before the placement stands in nobody's way", false,
+			[]step{{"hub", `{"metadata":{"annotations":{"stellarflow.io/request":"stop"}}}`, ""}, {"alice", `{"metadata":{"labels":{"team":"a"}}}`, ""}},
+		},
 		"RemoveAll":       {"labels and annotations gone as a whole", false, []step{{"alice", `{"metadata":{"labels":null,"annotations":null}}`, "is forbidden"}}},
 		"ForceDelete":     {"argo delete --force", false, []step{{"alice", `{"metadata":{"finalizers":null}}`, refusedCleanup}}},
 		"HubReleases":     {"the hub manager lets go", false, []step{{"hub", `{"metadata":{"finalizers":null}}`, ""}}},

@@ -95,3 +95,22 @@ func (s *server) rejectLabelled(t *testing.T) {
 		return err != nil, "it takes it"
 	})
 }
+
+// replace deletes a Workflow on a WEC by force and creates it anew: another object that says the same.
+func (s *server) replace(t *testing.T, namespace, name string) *unstructured.Unstructured {
+	t.Helper()
+	old := s.get(t.Context(), namespace, name)
+	if _, err := s.workflows(namespace).Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.workflows(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	old.SetUID("")
+	old.SetResourceVersion("")
+	created, err := s.workflows(namespace).Create(t.Context(), old, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return created
+}

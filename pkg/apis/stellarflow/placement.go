@@ -52,10 +52,16 @@ func (p Placement) String() string {
 	return string(raw)
 }
 
-// RecordedOn reports whether a hub copy holds exactly this record: nobody has decided again since.
+// RecordedOn reports whether a hub copy holds exactly this record: nobody has decided again since, nor given it up.
 func (p Placement) RecordedOn(hubCopy metav1.Object) bool {
 	recorded, ok := PlacementOf(hubCopy)
-	return ok && recorded.String() == p.String()
+	return ok && recorded.String() == p.String() && !Abandoned(hubCopy)
+}
+
+// Abandoned reports whether a hub copy is given up: its record stays for people, and nothing is done by it any more.
+func Abandoned(hubCopy metav1.Object) bool {
+	_, found := hubCopy.GetAnnotations()[AnnotationAbandoned]
+	return found
 }
 
 // Owns reports whether a WEC copy is the one that this record means. The WEC's own words count only where the record agrees.

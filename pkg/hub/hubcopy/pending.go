@@ -2,6 +2,7 @@ package hubcopy
 
 import (
 	"context"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -10,7 +11,10 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-const phasePending = "Pending"
+const (
+	phasePending = "Pending"
+	phaseError   = "Error"
+)
 
 // Pending returns the operations that make a Workflow that runs nowhere yet show phase Pending and a message; none if it
 // does. What else its status has (nodes of a memoized resubmit) stays.
@@ -20,7 +24,7 @@ func Pending(workflow *unstructured.Unstructured, message string) []Operation {
 		return append([]Operation{Add(map[string]any{"phase": phasePending, "message": message}, "status")}, pendingLabel(workflow)...)
 	}
 	if status["phase"] == phasePending && status["message"] == message {
-		return nil
+		return pendingLabel(workflow) // another writer, or an end between two writes, may have left it without
 	}
 	operations := []Operation{Add(phasePending, "status", "phase"), Add(message, "status", "message")}
 	if status["startedAt"] != nil { // the hub's controller believes that it started; nothing did
@@ -48,6 +52,17 @@ func NotPending(workflow *unstructured.Unstructured) []Operation {
 		operations = append(operations, Remove("status", "message"))
 	}
 	return append(operations, Set(workflow, "labels", map[string]*string{stellarflow.ArgoLabelPhase: nil})...)
+}
+
+// Ended returns the operations that end a placed Workflow here, with a message of ours, although nobody says how its WEC copy ended.
+// Its nodes stay as they were last seen.
+func Ended(workflow *unstructured.Unstructured, message string, now time.Time) []Operation {
+	completed, phase := "true", phaseError
+	operations := Set(workflow, "labels", map[string]*string{stellarflow.ArgoLabelCompleted: &completed, stellarflow.ArgoLabelPhase: &phase})
+	if _, isObject := workflow.Object["status"].(map[string]any); !isObject {
+		operations = append(operations, Add(map[string]any{}, "status"))
+	}
+	return append(operations, Add(phase, "status", "phase"), Add(message, "status", "message"), Add(now.UTC().Format(time.RFC3339), "status", "finishedAt"))
 }
 
 // SayPending writes why a Workflow waits, from a live read of it. It returns the object as written, nil if it says so already.

@@ -2,6 +2,7 @@ package hubcopy
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -47,6 +48,7 @@ func TestPending(t *testing.T) {
 		"EmptyStatus": {"an empty status", `{"metadata":{"labels":{"x":"y"}},"status":{}}`, done},
 		"OddStatus":   {"what is no object is replaced", `{"metadata":{"labels":{"x":"y"}},"status":"?"}`, done},
 		"Same":        {"it says so already", done, done},
+		"NoLabel":     {"only the label is missing", `{"metadata":{"labels":{"x":"y"}},"status":{"phase":"Pending","message":"m"}}`, done},
 		"Message":     {"another reason", `{` + pendingLabels + `,"status":{"phase":"Pending","message":"old"}}`, done},
 		"Nodes": {
 			"nodes of a memoized resubmit stay", `{"metadata":{"labels":{"x":"y"}},"status":{"nodes":{"n":{"phase":"Succeeded"}},"storedTemplates":{"t":{}}}}`,
@@ -69,4 +71,26 @@ func TestNotPending(t *testing.T) {
 		"Running":   {"somebody runs it by now: what it says is not ours", running, running},
 		"New":       {"nothing was said", `{"metadata":{}}`, `{"metadata":{}}`},
 	}, NotPending)
+}
+
+func TestEnded(t *testing.T) {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
+	const labels = `"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"true","workflows.argoproj.io/phase":"Error"}}`
+	for name, test := range map[string]struct{ before, want string }{
+		"no status":    {`{"metadata":{"labels":{"x":"y"}}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
+		"odd status":   {`{"metadata":{"labels":{"x":"y"}},"status":"?"}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
+		"nodes stay":   {`{"metadata":{"labels":{"x":"y"}},"status":{"phase":"Running","nodes":{"n":{}}}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z","nodes":{"n":{}}}}`},
+		"was not done": {`{"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"false"}},"status":{}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := object(t, test.before)
+			got, err := patched(t, before, Ended(before, "m", at))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(object(t, test.want).Object, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
 }

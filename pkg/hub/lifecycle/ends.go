@@ -31,7 +31,7 @@ func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.Name
 		return wait, err
 	}
 	if step == Vanished {
-		return 0, s.vanished(ctx, c, key, v)
+		return 0, s.vanished(ctx, c, key, placement)
 	}
 	operations := hubcopy.RemoveFinalizer(v.Hub, stellarflow.FinalizerCleanup)
 	if operations == nil {
@@ -46,29 +46,20 @@ func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.Name
 
 // vanished ends a hub copy whose WEC copy was removed by force: nothing will ever be heard of it, and running it again would
 // be a second run.
-func (s *Syncer) vanished(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View) error {
+func (s *Syncer) vanished(ctx context.Context, c *cluster.Connection, key types.NamespacedName, placement stellarflow.Placement) error {
 	live, err := s.Hub.Live(ctx, key)
-	if err != nil || live == nil {
+	if err != nil || live == nil || !placement.RecordedOn(live) {
 		return err
 	}
-	const phase = "Error"
-	completed, label := "true", phase
 	message := fmt.Sprintf("its copy on cluster %s was removed there before its end was seen; pods of it may have run to their end. Resubmit it to run it again", c.Name)
-	operations := append(hubcopy.Unchanged(live), hubcopy.Set(live, "labels", map[string]*string{
-		stellarflow.ArgoLabelCompleted: &completed, stellarflow.ArgoLabelPhase: &label,
-	})...)
-	if _, found := live.Object["status"]; !found {
-		operations = append(operations, hubcopy.Add(map[string]any{}, "status"))
-	}
-	operations = append(operations, hubcopy.Add(phase, "status", "phase"), hubcopy.Add(message, "status", "message"),
-		hubcopy.Add(s.Now().UTC().Format(time.RFC3339), "status", "finishedAt"))
+	operations := append(hubcopy.Unchanged(live), hubcopy.Ended(live, message, s.Now())...)
 	written, err := s.Hub.Patch(ctx, key, operations...)
 	if err != nil {
 		return err
 	}
 	s.Metrics.Vanished(c.Name)
 	s.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventVanished, "Mirror", "%s", message)
-	s.forget(v.Hub.UID)
+	s.forget(placement.UID)
 	return nil
 }
 

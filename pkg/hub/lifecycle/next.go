@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/tombstone"
 )
 
 // Step is what comes next for a Workflow on a WEC.
@@ -45,6 +46,12 @@ const (
 	Vanished Step = "Vanished"
 	// Orphaned: a WEC copy of our origin that no hub copy in the cache claims.
 	Orphaned Step = "Orphaned"
+	// Move: a person asks for another cluster, and the WEC copy was never seen.
+	Move Step = "Move"
+	// Bury: the WEC copy belongs to a Workflow that was given up.
+	Bury Step = "Bury"
+	// FinishBurial: the WEC copy that a tombstone names seems gone.
+	FinishBurial Step = "FinishBurial"
 )
 
 const (
@@ -68,6 +75,8 @@ type View struct {
 	CreatedAt time.Time
 	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
 	Settled string
+	// Tombstones name WEC copies of this name on this WEC that were given up.
+	Tombstones []tombstone.Tombstone
 	// Silence is how long a WEC may be away before that is said.
 	Silence time.Duration
 	Now     time.Time
@@ -83,6 +92,32 @@ func (v View) Version() string {
 
 // Next returns the next step for a view, and for Nothing after how long to look again (zero: when something changes).
 func Next(v View) (Step, time.Duration) {
+	step, after := next(v)
+	if !v.Connected || len(v.Tombstones) == 0 {
+		return step, after
+	}
+	switch _, covered := v.buried(); {
+	case covered && (v.WEC.DeletionTimestamp == nil || slices.Contains(v.WEC.Finalizers, stellarflow.FinalizerHarvest)):
+		return Bury, 0
+	case covered && step == Orphaned: // deleted, and held by somebody else's finalizer
+		return Nothing, 0
+	case !covered && (step == Nothing || step == Create):
+		return FinishBurial, 0
+	}
+	return step, after
+}
+
+// buried returns the tombstone that the WEC copy is removed by; if there is none, the first one.
+func (v View) buried() (tombstone.Tombstone, bool) {
+	for _, t := range v.Tombstones {
+		if t.Covers(v.WEC) {
+			return t, true
+		}
+	}
+	return v.Tombstones[0], false
+}
+
+func next(v View) (Step, time.Duration) {
 	placement, placed := hubPlacement(v)
 	switch {
 	case v.Hub == nil && v.WEC == nil, !placed && v.WEC == nil:
@@ -111,7 +146,12 @@ func hubPlacement(v View) (stellarflow.Placement, bool) {
 		return stellarflow.Placement{}, false
 	}
 	placement, ok := stellarflow.PlacementOf(v.Hub)
-	return placement, ok && placement.Cluster == v.Cluster
+	return placement, ok && placement.Cluster == v.Cluster && !stellarflow.Abandoned(v.Hub)
+}
+
+// asked reports whether a person asks for another cluster.
+func (v View) asked() bool {
+	return v.Hub.Annotations[stellarflow.AnnotationRequest] == stellarflow.RequestMove
 }
 
 func whileAway(v View, placed bool) (Step, time.Duration) {
@@ -135,10 +175,12 @@ func withoutWECCopy(v View, placement stellarflow.Placement) Step {
 		return FinishCleanup
 	case stellarflow.Completed(v.Hub):
 		return Nothing
-	case placement.WECUID == "":
-		return Create
+	case placement.WECUID != "":
+		return Vanished
+	case v.asked():
+		return Move
 	}
-	return Vanished
+	return Create
 }
 
 // withForeignCopy decides while the name is held by an object that is not, or says that it is not, this placement's copy. A hub
@@ -154,6 +196,8 @@ func withForeignCopy(v View, placement stellarflow.Placement) Step {
 		return Nothing
 	case seen:
 		return SayDisowned
+	case v.asked():
+		return Move
 	}
 	return SayNameTaken
 }

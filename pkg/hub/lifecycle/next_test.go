@@ -196,7 +196,7 @@ func nextCases() map[string]nextCase {
 }
 
 func TestNext(t *testing.T) {
-	for name, tc := range nextCases() {
+	for name, tc := range allCases() {
 		t.Run(name, func(t *testing.T) {
 			before := tc.view
 			before.Hub, before.WEC = tc.view.Hub.DeepCopy(), tc.view.WEC.DeepCopy()
@@ -219,12 +219,12 @@ func TestNext(t *testing.T) {
 // TestNextReachesEveryStep keeps the table whole when a step is added.
 func TestNextReachesEveryStep(t *testing.T) {
 	reached := map[Step]bool{}
-	for _, tc := range nextCases() {
+	for _, tc := range allCases() {
 		reached[tc.step] = true
 	}
 	for _, step := range []Step{
 		Nothing, SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, Create, RecordUID, Mirror, ReleaseHarvest, RestoreHarvest,
-		DeleteWECCopy, FinishCleanup, Vanished, Orphaned,
+		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial,
 	} {
 		if !reached[step] {
 			t.Errorf("no case leads to %s", step)
@@ -234,7 +234,7 @@ func TestNextReachesEveryStep(t *testing.T) {
 
 // TestNextNeverRunsTwice is law 1 for every view of the table: once the WEC copy's UID is recorded nothing leads to a create.
 func TestNextNeverRunsTwice(t *testing.T) {
-	for name, tc := range nextCases() {
+	for name, tc := range allCases() {
 		for _, missing := range []bool{false, true} {
 			view := tc.view
 			if missing {

@@ -22,6 +22,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/inventory"
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
+	"stellarflow.io/stellarflow/pkg/hub/tombstone"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
@@ -38,9 +39,14 @@ const retryRefused = 30 * time.Second
 // believed is how often a WEC copy is looked at that only our own last write shows: if it is gone, no event will tell.
 const believed = time.Second
 
-// Placer is what a refusal is reported to.
+// Placer decides where a Workflow goes that a WEC does not take.
 type Placer interface {
+	// Refused is told what a WEC said, and whether it is certain that nothing of this attempt is there.
 	Refused(ctx context.Context, key types.NamespacedName, placement stellarflow.Placement, why string, certain bool) error
+	// Move places a Workflow elsewhere whose copy certainly is nowhere, as a person asked.
+	Move(ctx context.Context, workflow *metav1.PartialObjectMetadata, placement stellarflow.Placement) error
+	// Refuse says why what a person asked is not done.
+	Refuse(ctx context.Context, workflow *metav1.PartialObjectMetadata, why string) error
 }
 
 // Syncer brings the two copies of a Workflow together, one step a pass. It is a cluster.Handler.
@@ -51,9 +57,11 @@ type Syncer struct {
 	Mirrorer *upsync.Mirrorer
 	Gone     *cleanup.Gone
 	Placer   Placer
-	Recorder events.EventRecorder
-	Log      logr.Logger
-	Now      func() time.Time
+	// Tombstones name WEC copies that are removed when they are seen.
+	Tombstones *tombstone.Store
+	Recorder   events.EventRecorder
+	Log        logr.Logger
+	Now        func() time.Time
 	// Away limits the writes that say a cluster is unreachable, so that an outage is no storm on the hub.
 	Away flowcontrol.RateLimiter
 	// Silence is how long a WEC may be away before its Workflows say so.
@@ -70,8 +78,8 @@ type memory struct {
 	settled   string
 }
 
-// Keys returns the hub copies on a cluster that something is left to do for: the unfinished and the deleted ones. For the
-// others a WEC copy in the watch is the reason to look.
+// Keys returns the hub copies on a cluster that something is left to do for: the unfinished, the deleted and the given-up ones. For
+// the others a WEC copy in the watch is the reason to look.
 func (s *Syncer) Keys(ctx context.Context, name stellarflow.ClusterName) ([]types.NamespacedName, error) {
 	var keys []types.NamespacedName
 	for _, value := range []string{string(name), inventory.Ending(name)} {
@@ -82,6 +90,13 @@ func (s *Syncer) Keys(ctx context.Context, name stellarflow.ClusterName) ([]type
 		for i := range items {
 			keys = append(keys, types.NamespacedName{Namespace: items[i].Namespace, Name: items[i].Name})
 		}
+	}
+	stones, err := s.Tombstones.On(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range stones {
+		keys = append(keys, t.Workflow)
 	}
 	return keys, nil
 }
@@ -132,6 +147,9 @@ func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, ke
 		Hub: hubCopy, WEC: connection.WECCopy(key), Cluster: connection.Name, ClusterID: state.ID(),
 		Connected: state.Connected, AwaySince: state.Since, Silence: s.Silence, Now: s.Now(),
 	}
+	if view.Tombstones, err = s.Tombstones.For(ctx, view.ClusterID, key); err != nil {
+		return View{}, err
+	}
 	if hubCopy != nil {
 		known := s.remember(hubCopy.UID)
 		view.CreatedAt, view.Settled = known.createdAt, known.settled
@@ -159,7 +177,7 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 			unreachable(c.Name), v.AwaySince.UTC().Format(time.RFC3339), c.State().Message, consequence))
 	case SayClusterChanged:
 		return retryRefused, s.say(ctx, c, v, sayChanged, fmt.Sprintf("behind the name %s is another cluster now than the one this Workflow was placed on: nothing is known of it; "+
-			"bring the old cluster back, or give this Workflow up as docs/spec/workflow.md says", c.Name))
+			"bring the old cluster back, or give this Workflow up with `stellarflow abandon`", c.Name))
 	case SayNameTaken:
 		s.Metrics.Refused(c.Name, downsync.ReasonNameTaken)
 		return retryRefused, s.Placer.Refused(ctx, key, placement, fmt.Sprintf(
@@ -181,6 +199,12 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 		return s.gone(ctx, c, key, v, placement, step)
 	case Orphaned:
 		return s.orphan(ctx, c, key, v)
+	case Move:
+		return s.move(ctx, c, key, v, placement)
+	case Bury:
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
+	case FinishBurial:
+		return s.finishBurial(ctx, c, key, v)
 	case Nothing:
 	}
 	return 0, nil

@@ -25,6 +25,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/inventory"
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
+	"stellarflow.io/stellarflow/pkg/hub/tombstone"
 )
 
 // Events on hub copies.
@@ -36,6 +37,13 @@ const (
 	eventCleaned  = "CopiedKeysRemoved"
 	eventDeparted = "ClusterLeft"
 	eventUnfit    = "NotPlaced"
+)
+
+// Events on hub copies that a person asked something of.
+const (
+	eventAbandoned      = "Abandoned"
+	eventMoved          = "Moved"
+	eventRequestRefused = "RequestRefused"
 )
 
 const (
@@ -58,6 +66,7 @@ type Reconciler struct {
 	// Cache reads policies, clusters, namespaces and Workflow metadata; Live reads pods.
 	Cache, Live client.Reader
 	Fleet       Fleet
+	Tombstones  *tombstone.Store
 	Recorder    events.EventRecorder
 	Now         func() time.Time
 	// Metrics count and time placements; nil for none.
@@ -98,12 +107,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil || workflow == nil {
 		return ctrl.Result{}, err
 	}
-	if placement, placed := stellarflow.PlacementOf(workflow); placed {
-		r.assumed.drop(workflow.UID)
-		return ctrl.Result{}, r.departed(ctx, request.NamespacedName, workflow, placement)
-	}
-	r.Metrics.Arrived(workflow.UID, r.Now())
-	result, err := r.place(ctx, request.NamespacedName, workflow)
+	result, err := r.reconcile(ctx, request.NamespacedName, workflow)
 	if errors.Is(err, hubcopy.ErrLostRace) {
 		return ctrl.Result{RequeueAfter: 10 * time.Millisecond}, nil
 	}
@@ -115,6 +119,23 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.Metrics.Looked(workflow.UID) // after a record nothing is remembered of it
 	}
 	return result, err
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata) (ctrl.Result, error) {
+	placement, placed := stellarflow.PlacementOf(workflow)
+	if placed {
+		r.assumed.drop(workflow.UID)
+	}
+	switch _, asked := workflow.Annotations[stellarflow.AnnotationRequest]; {
+	case asked:
+		return r.answer(ctx, key, workflow, placement)
+	case placed && stellarflow.Abandoned(workflow) && !stellarflow.Completed(workflow): // retried here, where nothing of it runs
+		return ctrl.Result{}, r.abandon(ctx, key, placement)
+	case placed:
+		return ctrl.Result{}, r.departed(ctx, key, workflow, placement)
+	}
+	r.Metrics.Arrived(workflow.UID, r.Now())
+	return r.place(ctx, key, workflow)
 }
 
 func (r *Reconciler) place(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata) (ctrl.Result, error) {
@@ -270,7 +291,7 @@ func keys(object metav1.Object, placement stellarflow.Placement) []hubcopy.Opera
 	operations := append(hubcopy.Maps(object), hubcopy.Set(object, "labels", map[string]*string{stellarflow.LabelCluster: &cluster})...)
 	operations = append(operations, hubcopy.Set(object, "annotations", map[string]*string{
 		stellarflow.AnnotationPlacement: &record, stellarflow.AnnotationObserved: &observed,
-		stellarflow.AnnotationSync: nil, stellarflow.AnnotationWaiting: nil,
+		stellarflow.AnnotationSync: nil, stellarflow.AnnotationWaiting: nil, stellarflow.AnnotationRequest: nil, stellarflow.AnnotationAbandoned: nil,
 	})...)
 	return append(operations, hubcopy.AddFinalizer(object, stellarflow.FinalizerCleanup)...)
 }

@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,9 +26,13 @@ func (r *Reconciler) Refused(ctx context.Context, key types.NamespacedName, plac
 	}
 	message := fmt.Sprintf("cluster %s refused it: %s", placement.Cluster, why)
 	if certain {
-		moved, err := r.next(ctx, live, placement, message)
-		if moved || err != nil {
+		decision, err := r.next(ctx, live, placement, message)
+		if err != nil {
 			return err
+		}
+		if decision.Cluster != "" {
+			r.Recorder.Eventf(live, nil, corev1.EventTypeWarning, eventRefused, "Create", "%s", message)
+			return nil
 		}
 	}
 	written, err := r.Hub.SayPending(ctx, live, message)
@@ -37,30 +42,25 @@ func (r *Reconciler) Refused(ctx context.Context, key types.NamespacedName, plac
 	return err
 }
 
-// next records the next attempt on a cluster that has not refused yet, if there is one.
-func (r *Reconciler) next(ctx context.Context, live *unstructured.Unstructured, placement stellarflow.Placement, message string) (bool, error) {
+// next records the next attempt on a cluster that was not tried yet, if there is one; why says why the last one is out. The
+// decision without a cluster has the reasons of all others.
+func (r *Reconciler) next(ctx context.Context, live *unstructured.Unstructured, placement stellarflow.Placement, why string) (bindingpolicy.Decision, error) {
 	q, err := r.observe(ctx, live)
-	if err != nil || !q.selected {
-		return false, err
+	if err != nil {
+		return bindingpolicy.Decision{}, err
 	}
 	refused := append(append([]stellarflow.ClusterName{}, placement.Refused...), placement.Cluster)
 	for i := range q.inventory {
-		for _, name := range refused {
-			if q.inventory[i].Name == name {
-				q.inventory[i].Refused, q.inventory[i].RefusedWhy = true, message
-			}
+		if slices.Contains(refused, q.inventory[i].Name) {
+			q.inventory[i].Refused, q.inventory[i].RefusedWhy = true, why
 		}
 	}
 	decision := r.assumed.decide(live.GetUID(), q.inventory, func(clusters []bindingpolicy.Cluster) bindingpolicy.Decision {
 		return bindingpolicy.Resolve(q.policies, q.workflow, clusters)
 	})
 	if decision.Cluster == "" {
-		return false, nil
+		return decision, nil
 	}
 	defer r.assumed.drop(live.GetUID())
-	if err := r.record(ctx, live, decision, placement.Attempt+1, refused); err != nil {
-		return false, err
-	}
-	r.Recorder.Eventf(live, nil, corev1.EventTypeWarning, eventRefused, "Create", "%s", message)
-	return true, nil
+	return decision, r.record(ctx, live, decision, placement.Attempt+1, refused)
 }

@@ -136,6 +136,7 @@ func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, chang
 		hubcopy.Test(p.HubCopy.Generation, "metadata", "generation"),
 		hubcopy.Test(optional(p.HubCopy.Annotations, stellarflow.AnnotationPlacement), "metadata", "annotations", stellarflow.AnnotationPlacement),
 		hubcopy.Test(optional(p.HubCopy.Annotations, stellarflow.AnnotationObserved), "metadata", "annotations", stellarflow.AnnotationObserved),
+		hubcopy.Test(optional(p.HubCopy.Annotations, stellarflow.AnnotationAbandoned), "metadata", "annotations", stellarflow.AnnotationAbandoned),
 	}
 	return append(tests, changes...)
 }

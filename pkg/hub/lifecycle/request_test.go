@@ -1,0 +1,78 @@
+package lifecycle
+
+import (
+	"maps"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/tombstone"
+)
+
+func givenUp(c *copies) { c.hub.Annotations[stellarflow.AnnotationAbandoned] = "2026-03-04T05:06:07Z" }
+
+func asksMove(c *copies) { c.hub.Annotations[stellarflow.AnnotationRequest] = stellarflow.RequestMove }
+func asksAbandon(c *copies) {
+	c.hub.Annotations[stellarflow.AnnotationRequest] = stellarflow.RequestAbandon
+}
+
+// buried is a tombstone for the attempt that the copies of a view belong to.
+func buried(wecUID types.UID) option {
+	return func(c *copies) {
+		c.view.Tombstones = append(c.view.Tombstones, tombstone.Tombstone{
+			Cluster: "cluster1", ClusterID: "id-1", Workflow: types.NamespacedName{Namespace: "argo", Name: "w"}, HubUID: "hub-1", Attempt: 2, WECUID: wecUID,
+		})
+	}
+}
+
+// newHub is a hub copy that was created under the name of the one that was given up, and is placed on the same cluster.
+func newHub(c *copies) {
+	c.hub.UID, c.placement.UID, c.placement.WECUID = "hub-2", "hub-2", ""
+	c.hub.Annotations[stellarflow.AnnotationObserved] = ""
+}
+
+// requestCases are the branches of Next for what people ask, and for what was given up.
+func requestCases() map[string]nextCase {
+	return map[string]nextCase{
+		"GivenUpAway":      {"nothing is said of a cluster that nobody waits for", newView(givenUp, hubEnded, away(time.Hour)), Nothing, 0},
+		"GivenUpNoCopy":    {"nor is it run again", newView(givenUp, noWEC, unknown), Nothing, 0},
+		"GivenUpCopy":      {"a copy that no tombstone names is for a person to look at", newView(givenUp, hubEnded), Orphaned, 0},
+		"GivenUpUnmarked":  {"nothing is mirrored, even if the label was lost", newView(givenUp, changed), Orphaned, 0},
+		"GivenUpElsewhere": {"behind another cluster of that name", newView(givenUp, hubEnded, otherCluster, noWEC), Nothing, 0},
+
+		"BuryRunning":       {"the cluster is back, and the copy runs", newView(givenUp, hubEnded, buried("wec-1")), Bury, 0},
+		"BuryNeverSeen":     {"its UID was never known here", newView(givenUp, hubEnded, unknown, buried("")), Bury, 0},
+		"BuryNoHub":         {"the hub copy is gone", newView(noHub, buried("wec-1")), Bury, 0},
+		"BuryEnded":         {"it ended there meanwhile", newView(noHub, wecEnded, buried("wec-1")), Bury, 0},
+		"BuryHeld":          {"deleted, and harvest holds it", newView(givenUp, hubEnded, wecDeleting, buried("wec-1")), Bury, 0},
+		"BuryDeleted":       {"somebody else's finalizer holds it", newView(givenUp, hubEnded, wecDeleting, notHeld, buried("wec-1")), Nothing, 0},
+		"BuryAway":          {"not while the cluster is away", newView(givenUp, hubEnded, away(time.Hour), buried("wec-1")), Nothing, 0},
+		"BuryOther":         {"the object of that name is another Workflow's copy: that is looked at, not removed", newView(noHub, foreignUID, buried("wec-1")), Orphaned, 0},
+		"BuryOtherAttempt":  {"or of another attempt", newView(givenUp, hubEnded, foreignTry, buried("wec-1")), Orphaned, 0},
+		"BuryBeforeNewHub":  {"a new Workflow of that name waits until the old copy is gone", newView(newHub, buried("wec-1")), Bury, 0},
+		"BuryNewHubWaits":   {"and says so if that takes long", newView(newHub, wecDeleting, notHeld, buried("wec-1")), SayNameTaken, 0},
+		"BurialEnds":        {"nothing is there any more", newView(givenUp, hubEnded, noWEC, buried("wec-1")), FinishBurial, 0},
+		"BurialEndsNoHub":   {"on neither side", newView(noHub, noWEC, buried("")), FinishBurial, 0},
+		"BurialFirst":       {"the new Workflow of that name is created after the burial", newView(newHub, noWEC, buried("wec-1")), FinishBurial, 0},
+		"BurialBesideOther": {"the name is another copy's, and that one has nothing to do", newView(buried("wec-0"), func(c *copies) { c.view.Tombstones[0].HubUID = "hub-0" }), FinishBurial, 0},
+		"BurialBesideBusy":  {"or has something to do, which comes first", newView(changed, buried("wec-0"), func(c *copies) { c.view.Tombstones[0].HubUID = "hub-0" }), Mirror, 0},
+
+		"Move":            {"never seen: it may go elsewhere once that is a fact", newView(asksMove, noWEC, unknown), Move, 0},
+		"MoveNameTaken":   {"another's copy has the name", newView(asksMove, unknown, foreignUID), Move, 0},
+		"MoveOldAttempt":  {"its own copy of another attempt has the name: Move looks, and refuses", newView(asksMove, unknown, foreignTry), Move, 0},
+		"MoveSeen":        {"it is there: it is recorded, and then refused", newView(asksMove, fresh), RecordUID, 0},
+		"MoveVanished":    {"seen once: it may have run", newView(asksMove, noWEC), Vanished, 0},
+		"MoveAway":        {"nothing can be known while the cluster is away", newView(asksMove, noWEC, unknown, away(time.Hour)), SayUnreachable, 0},
+		"MoveDeleting":    {"it is deleted, not moved", newView(asksMove, noWEC, unknown, hubDeleting), FinishCleanup, 0},
+		"MoveEnded":       {"it has ended", newView(asksMove, noWEC, unknown, hubEnded), Nothing, 0},
+		"MoveOtherID":     {"another cluster says nothing of this one", newView(asksMove, noWEC, unknown, otherCluster), SayClusterChanged, 0},
+		"AbandonIsNoMove": {"what needs no cluster is not decided here", newView(asksAbandon), Nothing, 0},
+	}
+}
+
+func allCases() map[string]nextCase {
+	all := nextCases()
+	maps.Copy(all, requestCases())
+	return all
+}
