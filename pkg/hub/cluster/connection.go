@@ -281,14 +281,18 @@ func (c *Connection) work(ctx context.Context) {
 		if stopped {
 			return
 		}
-		c.pass(ctx, key)
+		if ctx.Err() == nil { // what waits at the stop is for whoever leads next
+			c.pass(ctx, key)
+		}
 		c.queue.Done(key)
 	}
 }
 
 func (c *Connection) pass(ctx context.Context, key types.NamespacedName) {
 	defer c.beats.Begin("pass over "+key.String()+" on cluster "+string(c.Name), c.now())()
-	after, err := c.handler.Sync(ctx, c, key)
+	passing, cancel := linger(ctx, lingers)
+	defer cancel()
+	after, err := c.handler.Sync(passing, c, key)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
