@@ -114,9 +114,20 @@ func (h *hub) arrives(object any) {
 	}
 }
 
-// leaves tells the metrics that a Workflow is gone.
+// leaves tells everybody who remembers something of a Workflow that it is gone.
 func (h *hub) leaves(object any) {
 	if workflow, ok := workflowOf(object); ok {
 		h.options.Metrics.Forget(workflow.GetUID())
+		for _, forget := range h.forget {
+			forget(workflow)
+		}
+	}
+}
+
+// replaced tells of one that is gone although the watch shows no deletion: another has its name.
+func (h *hub) replaced(old, next any) {
+	before, ok := workflowOf(old)
+	if after, also := workflowOf(next); ok && also && before.GetUID() != after.GetUID() {
+		h.leaves(old)
 	}
 }

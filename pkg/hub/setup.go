@@ -149,6 +149,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	syncer := h.syncer(store, placer)
 	syncer.Tombstones = tombstones
 	connections.Handler = syncer
+	h.forget = []func(metav1.Object){syncer.Forget, placer.Forget}
 	if options.Metrics != nil {
 		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, now: options.Now, log: h.log.WithName("metrics")}).snapshot
 	}
@@ -218,7 +219,7 @@ func (h *hub) dispatch(ctx context.Context, connections *cluster.Fleet) error {
 	}
 	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(added any) { h.arrives(added); send(added) },
-		UpdateFunc: func(old, next any) { h.arrives(next); send(old); send(next) },
+		UpdateFunc: func(old, next any) { h.replaced(old, next); h.arrives(next); send(old); send(next) },
 		DeleteFunc: func(deleted any) { h.leaves(deleted); send(deleted) },
 	})
 	return err
@@ -243,6 +244,8 @@ type hub struct {
 	metadata metadata.Interface
 	core     kubernetes.Interface
 	beats    *heartbeat.Beats
+	// forget is told of every Workflow that is gone, so that nothing is remembered of it.
+	forget []func(metav1.Object)
 }
 
 func (h *hub) clients(ctx context.Context) error {

@@ -163,9 +163,9 @@ func TestGuard(t *testing.T) {
 			"one from before the placement stands in nobody's way", false,
 			[]step{{"hub", `{"metadata":{"annotations":{"stellarflow.io/request":"stop"}}}`, ""}, {"alice", `{"metadata":{"labels":{"team":"a"}}}`, ""}},
 		},
-		"RemoveAll":       {"labels and annotations gone as a whole", false, []step{{"alice", `{"metadata":{"labels":null,"annotations":null}}`, "is forbidden"}}},
-		"ForceDelete":     {"argo delete --force", false, []step{{"alice", `{"metadata":{"finalizers":null}}`, refusedCleanup}}},
-		"HubReleases":     {"the hub manager lets go", false, []step{{"hub", `{"metadata":{"finalizers":null}}`, ""}}},
+		"RemoveAll":   {"labels and annotations gone as a whole", false, []step{{"alice", `{"metadata":{"labels":null,"annotations":null}}`, "is forbidden"}}},
+		"ForceDelete": {"argo delete --force", false, []step{{"alice", `{"metadata":{"finalizers":null}}`, refusedCleanup}}},
+		"HubReleases": {"the hub manager lets go", false, []step{{"hub", `{"metadata":{"finalizers":null}}`, ""}}},
 		"OtherKeys": {
 			"a user's own labels, annotations, finalizers and a shutdown are theirs", false,
 			[]step{{"alice", `{"metadata":{"labels":{"team":"a"},"annotations":{"note":"b"},"finalizers":["stellarflow.io/cleanup","example.com/x"]},"spec":{"shutdown":"Stop"}}`, ""}},

@@ -86,9 +86,3 @@ func (s *Syncer) orphan(ctx context.Context, c *cluster.Connection, key types.Na
 	s.Log.Info("removing a finished copy whose hub copy is gone", "cluster", c.Name, "workflow", key)
 	return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
 }
-
-func (s *Syncer) forget(uid types.UID) {
-	s.memory.Delete(uid)
-	s.Gone.Forget(uid)
-	s.Creator.Attempts.Forget(uid)
-}

@@ -32,6 +32,8 @@ const (
 	Create Step = "Create"
 	// RecordUID: created, but its UID is not in the placement yet and no status came to bring it along.
 	RecordUID Step = "RecordUID"
+	// RecordSeen: a WEC copy was seen, is not there any more, and its UID is not in the placement: it goes there before anything else.
+	RecordSeen Step = "RecordSeen"
 	// Mirror: the WEC copy or the hub copy differs from what was last observed, or the WEC copy is deleted there while it runs.
 	Mirror Step = "Mirror"
 	// ReleaseHarvest: the hub holds the terminal status; the WEC copy may go.
@@ -73,6 +75,8 @@ type View struct {
 	AwaySince time.Time
 	// CreatedAt is when this process created the WEC copy, zero if it did not.
 	CreatedAt time.Time
+	// Seen is the UID of a WEC copy of this attempt that this process created or saw, empty if there was none.
+	Seen types.UID
 	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
 	Settled string
 	// Tombstones name WEC copies of this name on this WEC that were given up.
@@ -177,6 +181,8 @@ func withoutWECCopy(v View, placement stellarflow.Placement) Step {
 		return Nothing
 	case placement.WECUID != "":
 		return Vanished
+	case v.Seen != "":
+		return RecordSeen
 	case v.asked():
 		return Move
 	}
@@ -196,6 +202,8 @@ func withForeignCopy(v View, placement stellarflow.Placement) Step {
 		return Nothing
 	case seen:
 		return SayDisowned
+	case v.Seen != "":
+		return RecordSeen
 	case v.asked():
 		return Move
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -143,6 +142,10 @@ func nextCases() map[string]nextCase {
 		"ClusterChangedDeleting": {"its copy cannot be deleted, which is said", newView(otherCluster, hubEnded, hubDeleting), SayClusterChanged, 0},
 
 		"Create":             {"placed, never seen there", newView(noWEC, unknown), Create, 0},
+		"CreatedBefore":      {"created by this process, not recorded, removed by force: it is recorded, never created again", newView(noWEC, unknown, seenHere), RecordSeen, 0},
+		"CreatedBeforeOther": {"the same, and somebody else took the name", newView(unknown, foreignUID, seenHere), RecordSeen, 0},
+		"CreatedBeforeEnded": {"it was ended on the hub meanwhile", newView(noWEC, unknown, seenHere, hubEnded), Nothing, 0},
+		"CreatedBeforeGoes":  {"it is being deleted anyway", newView(noWEC, unknown, seenHere, hubDeleting), FinishCleanup, 0},
 		"NoCopyEnded":        {"ended before it was created: nothing runs", newView(noWEC, unknown, hubEnded), Nothing, 0},
 		"NoCopySeenEnded":    {"the WEC's own cleaning took it", newView(noWEC, hubEnded), Nothing, 0},
 		"NoCopyDeleting":     {"the wait can end", newView(noWEC, hubDeleting), FinishCleanup, 0},
@@ -224,7 +227,7 @@ func TestNextReachesEveryStep(t *testing.T) {
 	}
 	for _, step := range []Step{
 		Nothing, SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, Create, RecordUID, Mirror, ReleaseHarvest, RestoreHarvest,
-		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial,
+		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial, RecordSeen,
 	} {
 		if !reached[step] {
 			t.Errorf("no case leads to %s", step)
@@ -242,7 +245,7 @@ func TestNextNeverRunsTwice(t *testing.T) {
 			}
 			placement, placed := hubPlacement(view)
 			step, _ := Next(view)
-			if step == Create && (!placed || placement.WECUID != "" || view.WEC != nil || view.Hub.DeletionTimestamp != nil || !view.Connected) {
+			if step == Create && (!placed || placement.WECUID != "" || view.Seen != "" || view.WEC != nil || view.Hub.DeletionTimestamp != nil || !view.Connected) {
 				t.Errorf("%s (copy missing: %v) leads to a create", name, missing)
 			}
 		}
@@ -272,17 +275,5 @@ func TestVersion(t *testing.T) {
 			t.Errorf("view %s has the version of another one, %s", strconv.Itoa(i), v.Version())
 		}
 		seen[v.Version()] = true
-	}
-}
-
-func TestRemember(t *testing.T) {
-	var s Syncer
-	if got := s.remember("hub-1"); got != (memory{}) {
-		t.Errorf("an unknown Workflow is remembered as %+v", got)
-	}
-	known := memory{createdAt: now, settled: "x"}
-	s.memory.Store(types.UID("hub-1"), known)
-	if got := s.remember("hub-1"); got != known {
-		t.Errorf("remember() = %+v, want %+v", got, known)
 	}
 }

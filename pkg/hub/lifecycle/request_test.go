@@ -26,6 +26,9 @@ func buried(wecUID types.UID) option {
 	}
 }
 
+// seenHere is a copy whose UID the hub could not be told before it went.
+func seenHere(c *copies) { c.view.Seen = "wec-1" }
+
 // newHub is a hub copy that was created under the name of the one that was given up, and is placed on the same cluster.
 func newHub(c *copies) {
 	c.hub.UID, c.placement.UID, c.placement.WECUID = "hub-2", "hub-2", ""
@@ -67,6 +70,7 @@ func requestCases() map[string]nextCase {
 		"MoveDeleting":    {"it is deleted, not moved", newView(asksMove, noWEC, unknown, hubDeleting), FinishCleanup, 0},
 		"MoveEnded":       {"it has ended", newView(asksMove, noWEC, unknown, hubEnded), Nothing, 0},
 		"MoveOtherID":     {"another cluster says nothing of this one", newView(asksMove, noWEC, unknown, otherCluster), SayClusterChanged, 0},
+		"MoveSeenHere":    {"this process has seen a copy", newView(asksMove, noWEC, unknown, seenHere), RecordSeen, 0},
 		"AbandonIsNoMove": {"what needs no cluster is not decided here", newView(asksAbandon), Nothing, 0},
 	}
 }

@@ -72,12 +72,6 @@ type Syncer struct {
 	memory sync.Map // types.UID of a hub copy -> memory
 }
 
-// memory is what this process knows of a hub copy beyond the caches; losing it costs a read.
-type memory struct {
-	createdAt time.Time
-	settled   string
-}
-
 // Keys returns the hub copies on a cluster that something is left to do for: the unfinished, the deleted and the given-up ones. For
 // the others a WEC copy in the watch is the reason to look.
 func (s *Syncer) Keys(ctx context.Context, name stellarflow.ClusterName) ([]types.NamespacedName, error) {
@@ -150,19 +144,8 @@ func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, ke
 	if view.Tombstones, err = s.Tombstones.For(ctx, view.ClusterID, key); err != nil {
 		return View{}, err
 	}
-	if hubCopy != nil {
-		known := s.remember(hubCopy.UID)
-		view.CreatedAt, view.Settled = known.createdAt, known.settled
-	}
+	s.recall(&view)
 	return view, nil
-}
-
-func (s *Syncer) remember(uid types.UID) memory {
-	value, found := s.memory.Load(uid)
-	if known, ok := value.(memory); found && ok {
-		return known
-	}
-	return memory{}
 }
 
 func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, step Step) (time.Duration, error) {
@@ -187,6 +170,8 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 			"put its annotations %s=%s and %s=%d back, or delete it there", c.Name, stellarflow.AnnotationHubUID, placement.UID, stellarflow.AnnotationAttempt, placement.Attempt))
 	case Create:
 		return s.create(ctx, c, key, v, placement)
+	case RecordSeen:
+		return 0, s.recordSeen(ctx, key, v, placement)
 	case RecordUID, Mirror:
 		return s.mirror(ctx, c, key, v, placement)
 	case ReleaseHarvest:
@@ -223,7 +208,7 @@ func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.Na
 	}
 	s.Metrics.Created(placement, s.Now())
 	c.Recent.Put(result.WECCopy, s.Now())
-	s.memory.Store(placement.UID, memory{createdAt: s.Now()})
+	s.memory.Store(placement.UID, memory{attempt: placement.Attempt, seen: result.WECCopy.UID, createdAt: s.Now()})
 	s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeNormal, eventCreated, "Create", "created on cluster %s", string(c.Name))
 	for _, skipped := range result.Skipped {
 		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventSkipped, "Create", "%s", skipped.Error())
@@ -260,7 +245,7 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC)) // not settled until this is done
 	}
 	settled := View{Hub: shown, WEC: &metav1.PartialObjectMetadata{ObjectMeta: wecCopy.Metadata}}
-	s.memory.Store(placement.UID, memory{createdAt: v.CreatedAt, settled: settled.Version()})
+	s.memory.Store(placement.UID, memory{attempt: placement.Attempt, seen: wecCopy.Metadata.UID, createdAt: v.CreatedAt, settled: settled.Version()})
 	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
 }
 

@@ -3,6 +3,7 @@ package placement
 import (
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/bindingpolicy"
@@ -45,3 +46,6 @@ func (a *assumed) drop(uid types.UID) {
 	defer a.mu.Unlock()
 	delete(a.on, uid)
 }
+
+// Forget drops what is remembered of a Workflow that is gone.
+func (r *Reconciler) Forget(workflow metav1.Object) { r.assumed.drop(workflow.GetUID()) }

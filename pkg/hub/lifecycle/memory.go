@@ -1,0 +1,65 @@
+package lifecycle
+
+import (
+	"context"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+)
+
+// memory is what this process knows of a hub copy beyond the caches. Losing it costs a read, but for what it has seen: a WEC copy
+// that goes before the hub could be told of it is created again only by a process that never knew of it.
+type memory struct {
+	attempt   int
+	seen      types.UID // the WEC copy of this attempt
+	createdAt time.Time
+	settled   string
+}
+
+// recall puts what is remembered of the hub copy into a view, and remembers the WEC copy that it shows.
+func (s *Syncer) recall(v *View) {
+	placement, placed := hubPlacement(*v)
+	if !placed {
+		return
+	}
+	value, _ := s.memory.Load(placement.UID)
+	known, _ := value.(memory)
+	if known.attempt != placement.Attempt {
+		known = memory{attempt: placement.Attempt}
+	}
+	if placement.WECUID == "" && v.WEC != nil && placement.Owns(v.WEC) && known.seen != v.WEC.UID {
+		known.seen = v.WEC.UID
+		s.memory.Store(placement.UID, known)
+	}
+	v.Seen, v.CreatedAt, v.Settled = known.seen, known.createdAt, known.settled
+}
+
+// recordSeen writes the UID of a WEC copy that is gone into the record: what has been there once is never created again.
+func (s *Syncer) recordSeen(ctx context.Context, key types.NamespacedName, v View, placement stellarflow.Placement) error {
+	before := placement.String()
+	placement.WECUID = v.Seen
+	_, err := s.Hub.Patch(ctx, key, hubcopy.SameObject(v.Hub), hubcopy.Test(before, "metadata", "annotations", stellarflow.AnnotationPlacement),
+		hubcopy.Add(placement.String(), "metadata", "annotations", stellarflow.AnnotationPlacement))
+	return err
+}
+
+// Forget drops what is remembered of a hub copy that is gone. Creates of one that was given up are remembered until its tombstone
+// goes: they may still arrive.
+func (s *Syncer) Forget(hubCopy metav1.Object) {
+	if stellarflow.Abandoned(hubCopy) {
+		s.memory.Delete(hubCopy.GetUID())
+		s.Gone.Forget(hubCopy.GetUID())
+		return
+	}
+	s.forget(hubCopy.GetUID())
+}
+
+func (s *Syncer) forget(uid types.UID) {
+	s.memory.Delete(uid)
+	s.Gone.Forget(uid)
+	s.Creator.Attempts.Forget(uid)
+}
