@@ -126,7 +126,7 @@ func (s *Syncer) Sync(ctx context.Context, connection *cluster.Connection, key t
 	}
 	if err != nil {
 		s.Metrics.StepFailed(connection.Name, string(step))
-		s.Log.Info("step failed", "cluster", connection.Name, "workflow", key, "step", step, "error", err.Error())
+		s.Log.Info("step failed", "cluster", connection.Name, "workflow", key, "step", step, "error", stellarflow.OneLine(err.Error(), maxSaid))
 	}
 	return after, err
 }
@@ -164,7 +164,7 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 	case SayNameTaken:
 		s.Metrics.Refused(c.Name, downsync.ReasonNameTaken)
 		return retryRefused, s.Placer.Refused(ctx, key, placement, fmt.Sprintf(
-			"another Workflow of this hub named %s is there (hub UID %s): delete it there, or create this one under another name", key, v.WEC.Annotations[stellarflow.AnnotationHubUID]), false)
+			"another Workflow of this hub named %s is there (hub UID %s): delete it there, or create this one under another name", key, stellarflow.OneLine(v.WEC.Annotations[stellarflow.AnnotationHubUID], maxUID)), false)
 	case SayDisowned:
 		return retryRefused, s.say(ctx, c, v, sayDisowned, fmt.Sprintf("the Workflow of this name on cluster %s does not say any more that it is the copy of this one: "+
 			"put its annotations %s=%s and %s=%d back, or delete it there", c.Name, stellarflow.AnnotationHubUID, placement.UID, stellarflow.AnnotationAttempt, placement.Attempt))
@@ -218,7 +218,7 @@ func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.Na
 
 // mirror reads the WEC copy once and makes the hub copy show it.
 func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement) (time.Duration, error) {
-	wecCopy, err := upsync.Read(ctx, c.Clients.Objects, key)
+	wecCopy, err := upsync.Read(ctx, c.Clients.Core, key)
 	if err == nil && !placement.Owns(&wecCopy.Metadata) {
 		return time.Second, nil // replaced since the cache saw it: the watch will tell
 	}

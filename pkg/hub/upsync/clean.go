@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // What a status may not carry, whatever it says (DESIGN.md §4 Upsync; argo.md §1.4): lock holders would become holders on the
@@ -36,6 +38,7 @@ func (r *cleaner) clean(status map[string]any) error {
 		}
 		nodes, found = unpacked, true
 	}
+	disarmAll(status, nodes)
 	r.walk(status)
 	if byID, ok := nodes.(map[string]any); ok { // its keys are names of Workflows: no field of ours
 		for _, node := range byID {
@@ -114,5 +117,5 @@ func isOr(value any, wanted string) bool {
 }
 
 func escapes(key string) bool {
-	return strings.HasPrefix(key, "/") || slices.Contains(strings.Split(path.Clean(key), "/"), "..")
+	return strings.HasPrefix(key, "/") || strings.ContainsFunc(key, stellarflow.IsControl) || slices.Contains(strings.Split(path.Clean(key), "/"), "..")
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -27,6 +28,20 @@ type Mirrorer struct {
 	Rules func(context.Context) (Rules, error)
 	// Metrics count what statuses lose on their way; nil for none.
 	Metrics *metrics.Metrics
+
+	large sync.Mutex
+}
+
+// largeStatus is the size of a status in bytes, packed or not, from which one is rendered at a time: each may need a hundred megabytes
+// for a moment, and every worker of every cluster may have one.
+const largeStatus = 4 << 10
+
+func (m *Mirrorer) render(wecCopy WECCopy, rules Rules) (Rendered, error) {
+	if len(wecCopy.Status) > largeStatus {
+		m.large.Lock()
+		defer m.large.Unlock()
+	}
+	return Render(wecCopy, rules)
 }
 
 // Pass is one mirror pass: the hub copy that the decision was made from, its record, and the WEC copy just read.
@@ -44,7 +59,7 @@ func (m *Mirrorer) Mirror(ctx context.Context, pass Pass) (*metav1.PartialObject
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := Render(pass.WECCopy, rules)
+	rendered, err := m.render(pass.WECCopy, rules)
 	if err != nil {
 		return nil, fmt.Errorf("workflow %s on %q: %w", pass.Key, pass.Placement.Cluster, err)
 	}

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
@@ -163,7 +164,7 @@ func TestMirrorErrors(t *testing.T) {
 func TestRead(t *testing.T) {
 	key := types.NamespacedName{Namespace: "argo", Name: "w"}
 	h := &hub{live: live(`{"phase":"Running","x":9007199254740993}`, "wec-1", "7")}
-	objects, err := dynamic.NewForConfig(h.config(t))
+	objects, err := kubernetes.NewForConfig(h.config(t))
 	if err != nil {
 		t.Fatal(err)
 	}

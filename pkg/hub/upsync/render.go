@@ -80,7 +80,7 @@ func Decode(raw []byte) (WECCopy, error) {
 	if err := json.Unmarshal(raw, &wecCopy); err != nil {
 		return wecCopy, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
 	}
-	return wecCopy, nil
+	return wecCopy, wecCopy.identified()
 }
 
 // Render returns what the hub copy shall show. The errors are ErrNotMirrorable: an unknown phase, a status that is no
@@ -94,7 +94,7 @@ func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 		}
 		phase, ok := status["phase"].(string)
 		if !ok && status["phase"] != nil || !slices.Contains(phases, phase) {
-			return Rendered{}, fmt.Errorf("%w: phase %v is none of Argo's", ErrNotMirrorable, status["phase"])
+			return Rendered{}, fmt.Errorf("%w: phase %s is none of Argo's", ErrNotMirrorable, quoted(status["phase"]))
 		}
 		r.Terminal = slices.Contains(terminalPhases, phase)
 		cleaner := cleaner{Rules: rules}
@@ -109,10 +109,13 @@ func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 		}
 	}
 	if label := r.Labels[stellarflow.ArgoLabelPhase]; !slices.Contains(phases, label) {
-		return Rendered{}, fmt.Errorf("%w: label %s=%q is none of Argo's phases", ErrNotMirrorable, stellarflow.ArgoLabelPhase, label)
+		return Rendered{}, fmt.Errorf("%w: label %s=%q is none of Argo's phases", ErrNotMirrorable, stellarflow.ArgoLabelPhase, quoted(label))
 	}
 	if completed := r.Labels[stellarflow.ArgoLabelCompleted]; completed == "true" && !r.Terminal {
 		return Rendered{}, fmt.Errorf("%w: it is labelled completed but its phase is not terminal", ErrNotMirrorable)
+	}
+	if err := r.carriable(); err != nil {
+		return Rendered{}, err
 	}
 	return r, r.seal()
 }
@@ -142,6 +145,9 @@ func Canonical(status json.RawMessage) json.RawMessage {
 }
 
 func decodeObject(raw json.RawMessage) (map[string]any, error) {
+	if err := sound(raw); err != nil {
+		return nil, err
+	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber() // a float64 would change large numbers
 	var object map[string]any
