@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -21,6 +22,15 @@ import (
 // MaxClockSkew is how far a WEC's clock may be from the hub's. Argo's times are mirrored as they are; beyond this they
 // would order wrongly on the hub.
 const MaxClockSkew = 60 * time.Second
+
+// How many bytes a version, and the text of an error, may have.
+const (
+	maxVersion = 64
+	maxText    = 512
+)
+
+// idPattern is what UIDs look like, so that nothing else gets into the hub's record.
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 // Facts is what a probe found.
 type Facts struct {
@@ -64,6 +74,9 @@ func (c *Clients) Probe(ctx context.Context, now func() time.Time) (Facts, error
 	if err != nil {
 		return facts, troubleOf(err, "read namespace kube-system")
 	}
+	if len(namespace.UID) > maxShown || !idPattern.MatchString(string(namespace.UID)) {
+		return facts, &Trouble{ReasonUnreachable, "what answers is no API server, since its namespace kube-system has no UID: check the address"}
+	}
 	facts.ID = namespace.UID
 	_, err = c.Watch.Resource(stellarflow.Workflows).List(ctx, metav1.ListOptions{Limit: 1})
 	switch {
@@ -103,7 +116,7 @@ func (c *Clients) versionAndClock(ctx context.Context, now func() time.Time, fac
 	if err := json.Unmarshal(body, &info); err != nil {
 		return fmt.Errorf("the answer is not a Kubernetes version: %w", err)
 	}
-	facts.Version = info.GitVersion
+	facts.Version = stellarflow.OneLine(info.GitVersion, maxVersion)
 	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
 		// The header has whole seconds and the answer took a while: only what both cannot explain is skew.
 		facts.Skew = skew(date, sent, now())
@@ -147,5 +160,5 @@ func Plain(err error) string {
 			return known
 		}
 	}
-	return text
+	return stellarflow.OneLine(text, maxText) // a stranger's words
 }

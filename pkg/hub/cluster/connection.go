@@ -35,6 +35,9 @@ const (
 	patience = 6
 )
 
+// maxMessage bounds, in bytes, what a state says.
+const maxMessage = 1024
+
 // Connection is the hub's connection to one WEC.
 type Connection struct {
 	Name    stellarflow.ClusterName
@@ -188,7 +191,7 @@ func (c *Connection) check(ctx context.Context) bool {
 	}
 	next := State{Name: c.Name, Connected: err == nil || skewed, Tried: true, Facts: facts}
 	if err != nil {
-		next.Reason, next.Message = wec.ReasonUnreachable, err.Error()
+		next.Reason, next.Message = wec.ReasonUnreachable, stellarflow.OneLine(err.Error(), maxMessage)
 		var trouble *wec.Trouble
 		if errors.As(err, &trouble) {
 			next.Reason = trouble.Reason

@@ -131,7 +131,7 @@ func (c *Creator) existing(ctx context.Context, target Target, key types.Namespa
 		if placement.Owns(found) {
 			return found, nil
 		}
-		owner = fmt.Sprintf("belongs to another Workflow of this hub (UID %s)", found.Annotations[stellarflow.AnnotationHubUID])
+		owner = fmt.Sprintf("belongs to another Workflow of this hub (UID %s)", stellarflow.OneLine(found.Annotations[stellarflow.AnnotationHubUID], maxAccount))
 	}
 	return nil, &Refusal{ReasonNameTaken, fmt.Sprintf("a Workflow named %s exists there and %s: delete it there, or create this one under another name", key, owner)}
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // Reasons of a Refusal.
@@ -26,6 +28,9 @@ type Refusal struct {
 // Error returns the message.
 func (r *Refusal) Error() string { return r.Message }
 
+// maxAnswer bounds, in bytes, what a message quotes of a WEC's answer: with the sentence around it it fits an event.
+const maxAnswer = 600
+
 // refusalOf turns a definite answer of a WEC's API server into a Refusal, and leaves every other error as it is: an answer
 // may be lost, or come from something in between.
 func refusalOf(err error, action string) error {
@@ -33,7 +38,7 @@ func refusalOf(err error, action string) error {
 	if !errors.As(err, &status) {
 		return fmt.Errorf("%s: %w", action, err)
 	}
-	message := status.Status().Message
+	message := stellarflow.OneLine(status.Status().Message, maxAnswer) // a stranger's text
 	switch status.Status().Code {
 	case http.StatusForbidden:
 		return &Refusal{ReasonNotAllowed, fmt.Sprintf("it may not %s: %s: change the quota, the admission policy or the hub's rights there", action, message)}

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // code is an API server's answer.
@@ -68,5 +71,16 @@ func TestTolerateExisting(t *testing.T) {
 	}
 	if _, ok := isRefusal(tolerateExisting(code(http.StatusForbidden), "x")); !ok {
 		t.Error("403 is a refusal")
+	}
+}
+
+func TestRefusalQuotesAStrangerShortly(t *testing.T) {
+	for _, err := range []error{
+		apierrors.NewForbidden(stellarflow.Workflows.GroupResource(), "w", errors.New("\x1b[2J"+strings.Repeat("x", 1<<20))), apierrors.NewBadRequest("\x1b[2J" + strings.Repeat("x", 1<<20)),
+	} {
+		refused := refusalOf(err, "create the Workflow")
+		if _, ok := isRefusal(refused); !ok || len(refused.Error()) > 1024 || strings.ContainsFunc(refused.Error(), stellarflow.IsControl) {
+			t.Errorf("%d bytes: %.200q", len(refused.Error()), refused.Error())
+		}
 	}
 }

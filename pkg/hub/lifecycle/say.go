@@ -22,8 +22,15 @@ const (
 	sayStuck       = "StepFails"
 )
 
+// How many bytes a sentence has at most that quotes what a WEC said, and a UID in it.
+const (
+	maxSaid = 1024
+	maxUID  = 64
+)
+
 // say writes the sync annotation and an event, unless it is said already.
 func (s *Syncer) say(ctx context.Context, c *cluster.Connection, v View, reason, message string) error {
+	message = stellarflow.OneLine(message, maxSaid)
 	if v.Hub.Annotations[stellarflow.AnnotationSync] == message {
 		return nil
 	}
