@@ -54,6 +54,8 @@ const (
 	Bury Step = "Bury"
 	// FinishBurial: the WEC copy that a tombstone names seems gone.
 	FinishBurial Step = "FinishBurial"
+	// LiftTombstone: a tombstone names the copy of a Workflow that was not given up after all.
+	LiftTombstone Step = "LiftTombstone"
 )
 
 const (
@@ -97,10 +99,14 @@ func (v View) Version() string {
 // Next returns the next step for a view, and for Nothing after how long to look again (zero: when something changes).
 func Next(v View) (Step, time.Duration) {
 	step, after := next(v)
-	if !v.Connected || len(v.Tombstones) == 0 {
+	if _, void := v.void(); void && v.Hub.Annotations[stellarflow.AnnotationRequest] != stellarflow.RequestAbandon {
+		return LiftTombstone, 0
+	}
+	stone, found := v.stone()
+	if !v.Connected || !found {
 		return step, after
 	}
-	switch _, covered := v.buried(); {
+	switch covered := stone.Covers(v.WEC); {
 	case covered && (v.WEC.DeletionTimestamp == nil || slices.Contains(v.WEC.Finalizers, stellarflow.FinalizerHarvest)):
 		return Bury, 0
 	case covered && step == Orphaned: // deleted, and held by somebody else's finalizer
@@ -111,14 +117,22 @@ func Next(v View) (Step, time.Duration) {
 	return step, after
 }
 
-// buried returns the tombstone that the WEC copy is removed by; if there is none, the first one.
-func (v View) buried() (tombstone.Tombstone, bool) {
-	for _, t := range v.Tombstones {
-		if t.Covers(v.WEC) {
-			return t, true
-		}
+// void returns a tombstone of a Workflow that was not given up after all.
+func (v View) void() (tombstone.Tombstone, bool) {
+	i := slices.IndexFunc(v.Tombstones, func(t tombstone.Tombstone) bool { return t.Void(v.Hub) })
+	if i < 0 {
+		return tombstone.Tombstone{}, false
 	}
-	return v.Tombstones[0], false
+	return v.Tombstones[i], true
+}
+
+// stone returns the tombstone that counts now: the one of the WEC copy, or the first if it is none's.
+func (v View) stone() (tombstone.Tombstone, bool) {
+	standing := slices.DeleteFunc(slices.Clone(v.Tombstones), func(t tombstone.Tombstone) bool { return t.Void(v.Hub) })
+	if len(standing) == 0 {
+		return tombstone.Tombstone{}, false
+	}
+	return standing[max(0, slices.IndexFunc(standing, func(t tombstone.Tombstone) bool { return t.Covers(v.WEC) }))], true
 }
 
 func next(v View) (Step, time.Duration) {

@@ -227,7 +227,7 @@ func TestNextReachesEveryStep(t *testing.T) {
 	}
 	for _, step := range []Step{
 		Nothing, SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, Create, RecordUID, Mirror, ReleaseHarvest, RestoreHarvest,
-		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial, RecordSeen,
+		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial, LiftTombstone, RecordSeen,
 	} {
 		if !reached[step] {
 			t.Errorf("no case leads to %s", step)

@@ -36,7 +36,7 @@ func (s *Syncer) move(ctx context.Context, c *cluster.Connection, key types.Name
 
 // finishBurial removes a tombstone once the copy that it names is gone and cannot still arrive.
 func (s *Syncer) finishBurial(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View) (time.Duration, error) {
-	stone, _ := v.buried()
+	stone, _ := v.stone()
 	placement := stone.Placement()
 	if wait := s.Creator.Attempts.Pending(placement, v.Now); wait > 0 {
 		return wait, nil

@@ -61,6 +61,15 @@ func requestCases() map[string]nextCase {
 		"BurialBesideOther": {"the name is another copy's, and that one has nothing to do", newView(buried("wec-0"), func(c *copies) { c.view.Tombstones[0].HubUID = "hub-0" }), FinishBurial, 0},
 		"BurialBesideBusy":  {"or has something to do, which comes first", newView(changed, buried("wec-0"), func(c *copies) { c.view.Tombstones[0].HubUID = "hub-0" }), Mirror, 0},
 
+		"VoidAsked":   {"between the tombstone and the hub copy: the manager is about to write it", newView(asksAbandon, buried("wec-1")), Nothing, 0},
+		"VoidAway":    {"the same, while the cluster is away", newView(asksAbandon, away(time.Hour), buried("wec-1")), SayUnreachable, 0},
+		"VoidBack":    {"the request was taken back: the copy runs and is wanted", newView(buried("wec-1")), LiftTombstone, 0},
+		"VoidNoCopy":  {"the same before there was a copy", newView(noWEC, unknown, buried("")), LiftTombstone, 0},
+		"VoidMove":    {"another request was made of it", newView(asksMove, noWEC, unknown, buried("")), LiftTombstone, 0},
+		"VoidEnded":   {"it has ended since", newView(wecEnded, hubEnded, notHeld, buried("wec-1")), LiftTombstone, 0},
+		"VoidLater":   {"another attempt's tombstone is not void", newView(buried("wec-1"), func(c *copies) { c.view.Tombstones[0].Attempt = 1 }), FinishBurial, 0},
+		"VoidAndReal": {"of two only one is", newView(buried("wec-1"), buried("wec-0"), func(c *copies) { c.view.Tombstones[1].HubUID = "hub-0" }), LiftTombstone, 0},
+
 		"Move":            {"never seen: it may go elsewhere once that is a fact", newView(asksMove, noWEC, unknown), Move, 0},
 		"MoveNameTaken":   {"another's copy has the name", newView(asksMove, unknown, foreignUID), Move, 0},
 		"MoveOldAttempt":  {"its own copy of another attempt has the name: Move looks, and refuses", newView(asksMove, unknown, foreignTry), Move, 0},

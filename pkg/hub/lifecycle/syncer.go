@@ -190,6 +190,9 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 		return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
 	case FinishBurial:
 		return s.finishBurial(ctx, c, key, v)
+	case LiftTombstone:
+		stone, _ := v.void()
+		return 0, s.Tombstones.Remove(ctx, stone)
 	case Nothing:
 	}
 	return 0, nil

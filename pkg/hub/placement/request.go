@@ -95,6 +95,9 @@ func (r *Reconciler) abandon(ctx context.Context, key types.NamespacedName, plac
 		return fmt.Errorf("abandon workflow %s: %w", key, hubcopy.ErrLostRace)
 	}
 	again := stellarflow.Abandoned(live)
+	if !again && live.GetAnnotations()[stellarflow.AnnotationRequest] != stellarflow.RequestAbandon {
+		return nil // taken back
+	}
 	if !again {
 		if err := r.Tombstones.Put(ctx, tombstone.Of(key, placement, r.Now())); err != nil {
 			return err

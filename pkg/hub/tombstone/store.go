@@ -52,7 +52,8 @@ type Store struct {
 	Live   client.Reader
 }
 
-// Put stores a tombstone. One that an earlier try left is as good: what it knows less of is found by the hub UID.
+// Put stores a tombstone. One that an earlier try left is replaced, so that whoever is about to remove that one does not remove
+// this.
 func (s *Store) Put(ctx context.Context, t Tombstone) error {
 	err := s.Client.Create(ctx, t.ConfigMap())
 	if err == nil || !apierrors.IsAlreadyExists(err) {
@@ -66,10 +67,13 @@ func (s *Store) Put(ctx context.Context, t Tombstone) error {
 	if err != nil {
 		return err
 	}
-	if old.ClusterID != t.ClusterID || old.Workflow != t.Workflow || existing.Labels[stellarflow.LabelTombstone] != string(t.Cluster) {
+	if old.ClusterID != t.ClusterID || old.Workflow != t.Workflow {
 		return fmt.Errorf("tombstone %s exists and names another copy: delete that ConfigMap", t.Name())
 	}
-	return nil
+	if err := s.Remove(ctx, old); err != nil {
+		return err
+	}
+	return wrap("create", t, s.Client.Create(ctx, t.ConfigMap()))
 }
 
 // For returns the cached tombstones of a Workflow on the cluster with an identity, by name.
@@ -97,9 +101,9 @@ func (s *Store) list(ctx context.Context, value string) ([]Tombstone, error) {
 	return found, nil
 }
 
-// Remove deletes a tombstone that has done its work.
+// Remove deletes a tombstone that was read before, and no other of its name.
 func (s *Store) Remove(ctx context.Context, t Tombstone) error {
-	return wrap("delete", t, client.IgnoreNotFound(s.Client.Delete(ctx, t.ConfigMap())))
+	return wrap("delete", t, client.IgnoreNotFound(s.Client.Delete(ctx, t.ConfigMap(), client.Preconditions{UID: &t.Object})))
 }
 
 func wrap(action string, t Tombstone, err error) error {

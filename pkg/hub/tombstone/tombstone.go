@@ -38,6 +38,8 @@ type Tombstone struct {
 	WECUID types.UID
 	// Time is when the Workflow was given up.
 	Time time.Time
+	// Object is the ConfigMap's UID, empty before it is stored.
+	Object types.UID
 }
 
 // Of returns the tombstone of a hub copy with this record.
@@ -56,6 +58,16 @@ func (t Tombstone) Name() string { return fmt.Sprintf("tombstone-%s-%d", t.HubUI
 func (t Tombstone) Covers(wecCopy *metav1.PartialObjectMetadata) bool {
 	return wecCopy != nil && wecCopy.Namespace == t.Workflow.Namespace && wecCopy.Name == t.Workflow.Name &&
 		t.Placement().Owns(wecCopy)
+}
+
+// Void reports whether a hub copy shows that it was not given up after all: its record counts and is the one that the tombstone was
+// made from. The manager ended between the two writes, and the person took the request back.
+func (t Tombstone) Void(hubCopy *metav1.PartialObjectMetadata) bool {
+	if hubCopy == nil || stellarflow.Abandoned(hubCopy) {
+		return false
+	}
+	placement, placed := stellarflow.PlacementOf(hubCopy)
+	return placed && placement.UID == t.HubUID && placement.Attempt == t.Attempt
 }
 
 // Placement returns the record that the Workflow was placed by, as far as a look for the WEC copy needs it. Its time is zero: a
@@ -84,7 +96,7 @@ func Parse(object *corev1.ConfigMap) (Tombstone, error) {
 	t := Tombstone{
 		Cluster: stellarflow.ClusterName(data[keyCluster]), ClusterID: types.UID(data[keyClusterID]),
 		Workflow: types.NamespacedName{Namespace: data[keyNamespace], Name: data[keyName]},
-		HubUID:   types.UID(data[keyHubUID]), WECUID: types.UID(data[keyWECUID]),
+		HubUID:   types.UID(data[keyHubUID]), WECUID: types.UID(data[keyWECUID]), Object: object.UID,
 	}
 	fail := func(key, why string) (Tombstone, error) {
 		return Tombstone{}, fmt.Errorf("configmap %s/%s: key %s %s: delete it, or write what the hub manager wrote", object.Namespace, object.Name, key, why)

@@ -31,6 +31,7 @@ func TestRoundTrip(t *testing.T) {
 			if stored.Labels[stellarflow.LabelTombstone] != "cluster1" || stored.Namespace != stellarflow.SystemNamespace || stored.Name != "tombstone-hub-1-2" {
 				t.Errorf("it is stored as %s/%s with labels %v", stored.Namespace, stored.Name, stored.Labels)
 			}
+			stored.UID, want.Object = "object-1", "object-1"
 			got, err := Parse(stored)
 			if err != nil {
 				t.Fatal(err)
@@ -109,5 +110,35 @@ func TestCovers(t *testing.T) {
 	}
 	if sample().Covers(nil) {
 		t.Error("it covers nothing")
+	}
+}
+
+func TestVoid(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*metav1.PartialObjectMetadata, *stellarflow.Placement)
+		want   bool
+	}{
+		"it runs on, by the same record": {func(*metav1.PartialObjectMetadata, *stellarflow.Placement) {}, true},
+		"it was given up": {func(w *metav1.PartialObjectMetadata, _ *stellarflow.Placement) {
+			w.Annotations[stellarflow.AnnotationAbandoned] = "2026-01-01T00:00:00Z"
+		}, false},
+		"another attempt":             {func(_ *metav1.PartialObjectMetadata, p *stellarflow.Placement) { p.Attempt = 3 }, false},
+		"another Workflow's name now": {func(w *metav1.PartialObjectMetadata, p *stellarflow.Placement) { w.UID, p.UID = "hub-2", "hub-2" }, false},
+		"no record":                   {func(_ *metav1.PartialObjectMetadata, p *stellarflow.Placement) { p.UID = "hub-0" }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hubCopy := stellarflow.NewWorkflowMetadata()
+			hubCopy.UID, hubCopy.Annotations = "hub-1", map[string]string{}
+			hubCopy.Labels = map[string]string{stellarflow.LabelCluster: "cluster1"}
+			placement := sample().Placement()
+			test.change(hubCopy, &placement)
+			hubCopy.Annotations[stellarflow.AnnotationPlacement] = placement.String()
+			if got := sample().Void(hubCopy); got != test.want {
+				t.Errorf("void is %v", got)
+			}
+		})
+	}
+	if sample().Void(nil) {
+		t.Error("void without a hub copy")
 	}
 }
