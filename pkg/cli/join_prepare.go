@@ -60,4 +60,3 @@ func executorBinding(namespace, account string) *rbacv1.RoleBinding {
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
 	}
 }
-

@@ -83,7 +83,9 @@ func TestRefuses(t *testing.T) {
 }
 
 func TestAnswered(t *testing.T) {
-	asked := func(what string) func(*unstructured.Unstructured) { return annotate(stellarflow.AnnotationRequest, what) }
+	asked := func(what string) func(*unstructured.Unstructured) {
+		return annotate(stellarflow.AnnotationRequest, what)
+	}
 	type verdict struct {
 		Done    bool
 		Says    string

@@ -94,16 +94,33 @@ func newRoot(env Env, started *bool) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	for _, command := range []*cobra.Command{
 		installCommand(env), uninstallCommand(env), joinCommand(env), leaveCommand(env), clustersCommand(env), explainCommand(env),
-		abandonCommand(env), moveCommand(env), versionCommand(env),
+		abandonCommand(env), moveCommand(env), orphansCommand(env), doctorCommand(env), versionCommand(env),
 	} {
-		run := command.RunE
-		command.RunE = func(cmd *cobra.Command, args []string) error {
-			*started = true
-			return run(cmd, args)
-		}
+		noteStart(command, started)
 		root.AddCommand(command)
 	}
 	return root
+}
+
+// noteStart makes a command, or those below it, say that their flags and arguments were accepted. A command that only holds others
+// is called in a wrong way if it is called itself.
+func noteStart(command *cobra.Command, started *bool) {
+	var below []string
+	for _, child := range command.Commands() {
+		noteStart(child, started)
+		below = append(below, child.Name())
+	}
+	run := command.RunE
+	if run == nil {
+		command.Args, command.RunE = cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
+			return usagef("%s is followed by one of %s, got %q", cmd.CommandPath(), strings.Join(below, ", "), strings.Join(args, " "))
+		}
+		return
+	}
+	command.RunE = func(cmd *cobra.Command, args []string) error {
+		*started = true
+		return run(cmd, args)
+	}
 }
 
 // one is the Args of a command that takes exactly one argument, which it calls what.
@@ -167,6 +184,15 @@ func (e Env) runs(cmd *cobra.Command, do action) *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// jsonOf is a value as JSON.
+func jsonOf(value any) ([]byte, error) {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("write JSON: %w", err)
+	}
+	return raw, nil
 }
 
 // printJSON writes a value as indented JSON.

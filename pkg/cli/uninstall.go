@@ -51,7 +51,9 @@ type removed struct {
 	MayRun   []string `json:"mayStillRun"`
 }
 
-func newRemoved() *removed { return &removed{Deleted: []string{}, Released: []string{}, MayRun: []string{}} }
+func newRemoved() *removed {
+	return &removed{Deleted: []string{}, Released: []string{}, MayRun: []string{}}
+}
 
 func uninstall(ctx context.Context, env Env, hub client.Client, force, crds bool) (any, error) {
 	placed, err := listPlaced(ctx, hub)

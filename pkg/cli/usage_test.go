@@ -113,6 +113,9 @@ func TestUsageErrors(t *testing.T) {
 		"ControllerNone":  {"none and one", []string{"install", "--artifact-store=DIR/store", "--argo-controller=none", "--argo-controller=a"}, `--argo-controller "none" stands alone: leave out the others`},
 		"Image":           {"no image", []string{"install", "--artifact-store=DIR/store", "--argo-controller=none", "--dry-run", "--image=a b"}, `--image "a b" is no image reference: give it as REGISTRY/NAME:TAG`},
 		"AbandonYes":      {"giving up is no accident", []string{"abandon", "w", "-n", "argo"}, "argo/w may still run on its cluster, to its end, and nobody on the hub will see it: add --yes to give it up all the same"},
+		"OrphansAlone":    {"what about them?", []string{"orphans", "kill"}, `stellarflow orphans is followed by one of adopt, delete, list, got "kill"`},
+		"OrphanOneWord":   {"which one?", []string{"orphans", "delete", "cluster1"}, "an orphan is named by two arguments: the cluster and NAMESPACE/NAME, as `stellarflow orphans list` shows them"},
+		"OrphanNoKey":     {"names are not unique", []string{"orphans", "adopt", "cluster1", "w"}, "\"w\" is not NAMESPACE/NAME: write it as `stellarflow orphans list` does"},
 		"MoveNone":        {"what is to be moved?", []string{"move"}, "the Workflow's name is missing: give it as the argument"},
 		"LeaveKubeconfig": {"leave checks it as join does", []string{"leave", "cluster1", "--kubeconfig=DIR/exec"}, `--kubeconfig "DIR/exec": kubeconfig refused: exec runs the program "aws": use a ServiceAccount's token or client certificate data`},
 	}
