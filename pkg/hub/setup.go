@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -60,12 +62,23 @@ type Options struct {
 	Metrics *metrics.Metrics
 }
 
+// identity tells this process from every other; the host's name is for people.
+func (o Options) identity() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "_" + string(uuid.NewUUID())
+}
+
 // Timing is how long the hub waits before it believes something.
 type Timing struct {
 	// Gone is the time between the two looks after which a WEC copy counts as gone.
 	Gone time.Duration
 	// Settle is how long a create without an answer may still arrive.
 	Settle time.Duration
+	// Connection is how often and how long a connection to a WEC tries.
+	Connection cluster.Timing
 	// Silence is how long a WEC may be away before its Workflows say so.
 	Silence time.Duration
 	// Stuck is how long one piece of work may take before /healthz fails; heartbeat.Limit if zero.
@@ -74,7 +87,7 @@ type Timing struct {
 
 // DefaultTiming returns the times of DESIGN.md §4.
 func DefaultTiming() Timing {
-	return Timing{Gone: cleanup.Twice, Settle: downsync.Settle, Silence: lifecycle.Silence}
+	return Timing{Gone: cleanup.Twice, Settle: downsync.Settle, Silence: lifecycle.Silence, Connection: cluster.DefaultTiming()}
 }
 
 // hubName stands for the hub where the artifact repository has a cluster's name.
@@ -154,10 +167,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, now: options.Now, log: h.log.WithName("metrics")}).snapshot
 	}
 	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Fleet: connections, Events: toCluster}
-	connections.Prime = func(ctx context.Context) error { // runs when this process begins to lead
-		syncer.Creator.Attempts.Begin(options.Now())
-		return clusters.Prime(ctx)
-	}
+	connections.Prime = clusters.Prime
 
 	for _, err := range []error{
 		placer.SetupWithManager(mgr, toPlacement),
@@ -182,7 +192,7 @@ func (h *hub) connections() (*cluster.Fleet, <-chan event.TypedGenericEvent[*clu
 	toPlacement := make(chan event.TypedGenericEvent[*clusterv1.ManagedCluster], backlog)
 	return &cluster.Fleet{
 		HubID: h.id, Now: h.options.Now, Log: h.log.WithName("connections"), Kubeconfig: h.options.Kubeconfig, Transport: h.options.WECTransport,
-		Metrics: h.options.Metrics, Beats: h.beats,
+		Metrics: h.options.Metrics, Beats: h.beats, Identity: h.options.identity(), Timing: h.options.Timing.Connection,
 		Changed: func(state cluster.State) {
 			news := event.TypedGenericEvent[*clusterv1.ManagedCluster]{Object: &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: string(state.Name)}}}
 			toCluster <- news
@@ -196,7 +206,7 @@ func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer) *lifecycle.S
 		Hub: store, Cache: h.mgr.GetClient(), Placer: placer, Gone: cleanup.NewGone(h.options.Now, h.options.Timing.Gone),
 		Creator: &downsync.Creator{
 			Hub: store, HubID: h.id, HubCore: h.core, Transforms: h.transforms, Store: h.store,
-			Attempts: downsync.NewAttempts(h.options.Now(), h.options.Timing.Settle), Now: h.options.Now,
+			Attempts: downsync.NewAttempts(h.options.Timing.Settle), Now: h.options.Now,
 		},
 		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules, Metrics: h.options.Metrics},
 		Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("sync"), Now: h.options.Now,

@@ -22,7 +22,8 @@ const (
 	clientBurst = 400
 )
 
-// Clients are the ways to talk to one WEC. All but Watch give up after RequestTimeout.
+// Clients are the ways to talk to one WEC. All but Watch give up after RequestTimeout. They stay the same when the WEC's address
+// or credential changes, see Adopt.
 type Clients struct {
 	// Objects reads and creates whole Workflows.
 	Objects dynamic.Interface
@@ -30,38 +31,27 @@ type Clients struct {
 	Metadata metadata.Interface
 	// Watch lists and watches metadata, without a timeout on the stream.
 	Watch metadata.Interface
-	// Core reaches Namespaces, ServiceAccounts and what a new namespace needs.
+	// Core reaches Namespaces, ServiceAccounts, Leases and what a new namespace needs.
 	Core kubernetes.Interface
 
 	http *http.Client
-	host string
-}
-
-// httpClient returns a client that follows no redirect: a WEC could otherwise send the hub, with its token, to any address that
-// the hub can reach.
-func httpClient(config *rest.Config) (*http.Client, error) {
-	shared, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, err
-	}
-	own := *shared
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &own, nil
+	link *link
 }
 
 // Dial makes the clients for a validated REST config. It does not talk to the cluster; it fails only on a config that no
 // client can be made from.
-func Dial(config *rest.Config) (*Clients, error) {
-	requests := rest.CopyConfig(config)
-	requests.Timeout, requests.QPS, requests.Burst = RequestTimeout, clientQPS, clientBurst
-	streams := rest.CopyConfig(config)
-	streams.Timeout, streams.QPS, streams.Burst = 0, clientQPS, clientBurst
+func Dial(config *rest.Config) (*Clients, error) { return DialHeld(config, nil) }
 
-	c := &Clients{host: config.Host}
-	var err error
-	if c.http, err = httpClient(requests); err != nil {
+// DialHeld is Dial with writes that fail with ErrNotHeld while hold is not held.
+func DialHeld(config *rest.Config, hold *Hold) (*Clients, error) {
+	to, err := newTarget(config, hold)
+	if err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
+	c := &Clients{link: &link{}}
+	c.link.current.Store(to)
+	c.http = c.client(RequestTimeout)
+	requests := &rest.Config{Host: anyHost, QPS: clientQPS, Burst: clientBurst, Timeout: RequestTimeout}
 	if c.Objects, err = dynamic.NewForConfigAndClient(requests, c.http); err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
@@ -71,12 +61,29 @@ func Dial(config *rest.Config) (*Clients, error) {
 	if c.Core, err = kubernetes.NewForConfigAndClient(requests, c.http); err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
-	stream, err := httpClient(streams)
-	if err != nil {
-		return nil, fmt.Errorf("make a watch client for %s: %w", config.Host, err)
-	}
-	if c.Watch, err = metadata.NewForConfigAndClient(streams, stream); err != nil {
+	streams := &rest.Config{Host: anyHost, QPS: clientQPS, Burst: clientBurst}
+	if c.Watch, err = metadata.NewForConfigAndClient(streams, c.client(0)); err != nil {
 		return nil, fmt.Errorf("make a watch client for %s: %w", config.Host, err)
 	}
 	return c, nil
 }
+
+// client returns a client that follows no redirect: a WEC could otherwise send the hub, with its token, to any address that
+// the hub can reach.
+func (c *Clients) client(timeout time.Duration) *http.Client {
+	return &http.Client{
+		Transport: c.link, Timeout: timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// Adopt makes the clients use the address and credential of others from the next request on. Requests and watches that are
+// under way end as they began.
+func (c *Clients) Adopt(other *Clients) {
+	if before := c.link.current.Swap(other.link.current.Load()); before != nil {
+		before.closes()
+	}
+}
+
+// Close gives back the connections that no request uses.
+func (c *Clients) Close() { c.link.current.Load().closes() }

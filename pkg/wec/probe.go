@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -52,7 +53,11 @@ const (
 	ReasonBadCredential = "CredentialInvalid" //nolint:gosec // a reason, not a credential
 	ReasonChanged       = "ClusterChanged"
 	ReasonConnecting    = "Connecting"
+	ReasonHeldElsewhere = "LeaseHeldElsewhere"
 )
+
+// ChangedMessage is the sentence of ReasonChanged.
+const ChangedMessage = "behind the address is another cluster than before: run `stellarflow leave` and `stellarflow join` for the new one"
 
 // Trouble is why a WEC cannot be used, as a reason constant and a sentence with the remedy.
 type Trouble struct {
@@ -63,7 +68,7 @@ type Trouble struct {
 // Error returns the sentence.
 func (t *Trouble) Error() string { return t.Message }
 
-// Probe asks the WEC for its version, identity and Argo's API, within RequestTimeout each. The error is a *Trouble; the
+// Probe asks the WEC for its version, identity and Argo's API, each within RequestTimeout. The error is a *Trouble; the
 // facts are filled as far as it got.
 func (c *Clients) Probe(ctx context.Context, now func() time.Time) (Facts, error) {
 	var facts Facts
@@ -78,7 +83,7 @@ func (c *Clients) Probe(ctx context.Context, now func() time.Time) (Facts, error
 		return facts, &Trouble{ReasonUnreachable, "what answers is no API server, since its namespace kube-system has no UID: check the address"}
 	}
 	facts.ID = namespace.UID
-	_, err = c.Watch.Resource(stellarflow.Workflows).List(ctx, metav1.ListOptions{Limit: 1})
+	_, err = c.Metadata.Resource(stellarflow.Workflows).List(ctx, metav1.ListOptions{Limit: 1})
 	switch {
 	case apierrors.IsNotFound(err):
 		return facts, &Trouble{ReasonArgoMissing, "the cluster does not serve workflows.argoproj.io/v1alpha1: install Argo Workflows there"}
@@ -92,7 +97,7 @@ func (c *Clients) Probe(ctx context.Context, now func() time.Time) (Facts, error
 }
 
 func (c *Clients) versionAndClock(ctx context.Context, now func() time.Time, facts *Facts) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.host, "/")+"/version", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, anyHost+"/version", nil)
 	if err != nil {
 		return err
 	}
@@ -152,6 +157,10 @@ func troubleOf(err error, action string) *Trouble {
 // Plain shortens an error to one that stays the same between tries: client ports and request ids differ each time.
 func Plain(err error) string {
 	text := err.Error()
+	var request *url.Error // its address is not the WEC's own, see link
+	if errors.As(err, &request) {
+		text = strings.Replace(text, request.Error(), request.Err.Error(), 1)
+	}
 	for _, known := range []string{
 		"connection refused", "no route to host", "network is unreachable", "i/o timeout", "context deadline exceeded", "connection reset by peer",
 		"no such host", "certificate signed by unknown authority", "certificate has expired", "EOF",

@@ -55,6 +55,9 @@ func (c *Clients) NewWatch(hubID types.UID, changed func(types.NamespacedName)) 
 // Run lists and watches until ctx ends. It returns then.
 func (w *Watch) Run(ctx context.Context) { w.informer.RunWithContext(ctx) }
 
+// Complete is closed once the first list is in the cache and everyone was told of it.
+func (w *Watch) Complete() <-chan struct{} { return w.synced.HasSyncedChecker().Done() }
+
 // Synced reports whether the first list is in the cache.
 func (w *Watch) Synced() bool { return w.informer.HasSynced() && w.synced.HasSynced() }
 

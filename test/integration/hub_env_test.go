@@ -40,6 +40,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
@@ -222,7 +223,10 @@ type managerOptions struct {
 }
 
 func quickTiming() hub.Timing {
-	return hub.Timing{Gone: 300 * time.Millisecond, Settle: 500 * time.Millisecond, Silence: time.Second}
+	return hub.Timing{
+		Gone: 300 * time.Millisecond, Settle: 500 * time.Millisecond, Silence: time.Second,
+		Connection: cluster.Timing{Lease: wec.LeaseTiming{Duration: 2 * time.Second, Deadline: 1500 * time.Millisecond, Retry: 200 * time.Millisecond}},
+	}
 }
 
 // startManager runs a hub manager until the test ends or stop is called.

@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,7 +10,6 @@ import (
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -23,24 +20,18 @@ import (
 )
 
 const (
-	workers       = 4
-	probeInterval = 10 * time.Second
-	// After a failed probe the next comes after 1 s, then 2 s and so on up to 30 s, each with jitter.
-	firstRetry, lastRetry = time.Second, 30 * time.Second
-	// syncTimeout bounds the first list of a watch: a WEC that answers probes but not lists is not connected.
-	syncTimeout = 60 * time.Second
+	workers = 4
 	// A key that keeps failing is tried again after 50 ms at first and never less often than every 30 s.
 	firstBackoff, lastBackoff = 50 * time.Millisecond, 30 * time.Second
 	// After this many tries in a row, some three seconds, the user is told.
 	patience = 6
 )
 
-// maxMessage bounds, in bytes, what a state says.
-const maxMessage = 1024
-
 // Connection is the hub's connection to one WEC.
 type Connection struct {
-	Name    stellarflow.ClusterName
+	Name stellarflow.ClusterName
+	// Clients talk to the WEC; they stay the same when its credential or address changes. Writes fail with wec.ErrNotHeld while
+	// this process does not hold its Lease there.
 	Clients *wec.Clients
 	// Recent holds what our own writes to the WEC returned.
 	Recent recent.Objects
@@ -48,22 +39,31 @@ type Connection struct {
 	Lag metrics.Lag
 
 	hubID      types.UID
+	timing     Timing
 	handler    Handler
 	now        func() time.Time
 	log        logr.Logger
 	changed    func(State)
 	metrics    *metrics.Metrics
 	beats      *heartbeat.Beats
+	replace    func(*Connection) // starts anew with the candidate, which is another cluster
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	state      atomic.Pointer[State]
 	namespaces atomic.Pointer[[]string]
-	watch      atomic.Pointer[wec.Watch]
-	stopWatch  context.CancelFunc
+	hold       *wec.Hold
+	lease      *wec.Lease
+	candidate  atomic.Pointer[wec.Clients] // with a new credential, not yet known to lead to the same cluster
+	kick       chan struct{}               // probe at once
 	stop       context.CancelFunc
 	done       chan struct{}
-	fixedID    types.UID
 
+	// The probe loop's own.
+	fixedID types.UID
+	listing listing
+
+	watch     atomic.Pointer[wec.Watch] // complete, though it may be lost
 	publishMu sync.Mutex
+	found     findings // guarded by publishMu
 	orphansMu sync.Mutex
 	orphans   map[types.NamespacedName]bool
 }
@@ -114,6 +114,14 @@ func (c *Connection) QueueDepth() int { return c.queue.Len() }
 // Enqueue asks for a pass over a Workflow.
 func (c *Connection) Enqueue(key types.NamespacedName) { c.queue.Add(key) }
 
+// probeNow ends the wait for the next probe.
+func (c *Connection) probeNow() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
 // SetOrphan notes whether an unfinished WEC copy is one that the hub does not know.
 func (c *Connection) SetOrphan(ctx context.Context, key types.NamespacedName, orphan bool) {
 	c.orphansMu.Lock()
@@ -142,78 +150,26 @@ func (c *Connection) orphanNames() []string {
 	return names
 }
 
-// run keeps the connection until ctx ends.
-func (c *Connection) run(ctx context.Context) {
-	defer close(c.done)
-	var group sync.WaitGroup
-	for range workers {
-		group.Go(func() { c.work(ctx) })
-	}
-	retry := firstRetry
-	for ctx.Err() == nil {
-		delay := wait.Jitter(probeInterval, 0.1)
-		if c.check(ctx) {
-			retry = firstRetry
-		} else {
-			delay = time.Duration(float64(retry) * (0.5 + rand.Float64())) //nolint:gosec // jitter needs no secrecy
-			retry = min(2*retry, lastRetry)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(delay):
-		}
-	}
-	c.queue.ShutDown()
-	group.Wait()
-	if c.stopWatch != nil {
-		c.stopWatch()
-	}
-}
-
-// check probes once, sees that the watch is complete and publishes the state.
-func (c *Connection) check(ctx context.Context) bool {
-	began := c.now()
-	defer c.beats.Begin("probe of cluster "+string(c.Name), began)()
-	facts, err := c.Clients.Probe(ctx, c.now)
-	c.metrics.Probed(c.Name, began, c.now())
-	if err == nil && c.fixedID != "" && facts.ID != c.fixedID {
-		err = &wec.Trouble{Reason: wec.ReasonChanged, Message: "behind the address is another cluster than before: run `stellarflow leave` and `stellarflow join` for the new one"}
-	}
-	skewed := isSkewed(err)
-	if err == nil || skewed {
-		c.fixedID = facts.ID
-		if watching := c.ensureWatch(ctx); watching != nil {
-			err, skewed = watching, false
-		}
-	}
+// assess judges what is known now and publishes the state that follows.
+func (c *Connection) assess(ctx context.Context) {
 	if ctx.Err() != nil {
-		return false
+		return
 	}
-	next := State{Name: c.Name, Connected: err == nil || skewed, Tried: true, Facts: facts}
-	if err != nil {
-		next.Reason, next.Message = wec.ReasonUnreachable, stellarflow.OneLine(err.Error(), maxMessage)
-		var trouble *wec.Trouble
-		if errors.As(err, &trouble) {
-			next.Reason = trouble.Reason
-		}
-		if facts.ID == "" {
-			next.Facts = c.State().Facts
-		}
-	}
-	c.publish(ctx, next)
-	return err == nil
-}
-
-// isSkewed reports whether a wrong clock is all that a probe found: nothing new is placed there, and what runs is followed.
-func isSkewed(err error) bool {
-	var trouble *wec.Trouble
-	return errors.As(err, &trouble) && trouble.Reason == wec.ReasonClockSkew
-}
-
-func (c *Connection) publish(ctx context.Context, next State) {
+	lease := c.lease.State()
 	c.publishMu.Lock()
 	defer c.publishMu.Unlock()
-	c.publishLocked(ctx, next)
+	c.found.lease = lease
+	if next, known := judge(c.found, c.State()); known {
+		c.publishLocked(ctx, next)
+	}
+}
+
+// learn changes what is known and assesses it.
+func (c *Connection) learn(ctx context.Context, change func(*findings)) {
+	c.publishMu.Lock()
+	change(&c.found)
+	c.publishMu.Unlock()
+	c.assess(ctx)
 }
 
 func (c *Connection) publishLocked(ctx context.Context, next State) {
@@ -247,35 +203,6 @@ func (c *Connection) enqueueAll(ctx context.Context) {
 			c.queue.Add(types.NamespacedName{Namespace: wecCopy.Namespace, Name: wecCopy.Name})
 		}
 	}
-}
-
-// ensureWatch starts the watch, or starts it anew if it failed, and waits until it is complete.
-func (c *Connection) ensureWatch(ctx context.Context) error {
-	if watch := c.watch.Load(); watch != nil && watch.Synced() && !watch.Lost() {
-		return nil
-	}
-	if c.stopWatch != nil {
-		c.stopWatch()
-	}
-	watch, err := c.Clients.NewWatch(c.hubID, func(key types.NamespacedName) {
-		c.Lag.Changed(key, c.now())
-		c.queue.Add(key)
-	})
-	if err != nil {
-		return err
-	}
-	watchCtx, stop := context.WithCancel(ctx)
-	c.stopWatch = stop
-	go watch.Run(watchCtx)
-	if err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, syncTimeout, true, func(context.Context) (bool, error) { return watch.Synced(), nil }); err != nil {
-		stop()
-		return &wec.Trouble{Reason: wec.ReasonUnreachable, Message: "the cluster answers, but does not list its Workflows: check the load of its API server"}
-	}
-	c.watch.Store(watch)
-	if c.State().Connected { // else publish does it
-		c.enqueueAll(ctx) // what went while there was no watch is in no event of the new one
-	}
-	return nil
 }
 
 func (c *Connection) work(ctx context.Context) {

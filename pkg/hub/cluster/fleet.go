@@ -3,7 +3,11 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +33,9 @@ type Fleet struct {
 	Changed func(State)
 	// Kubeconfig says which kubeconfigs are dialled.
 	Kubeconfig wec.KubeconfigOptions
+	// Identity tells this process from every other that may take itself for the same hub.
+	Identity string
+	Timing   Timing
 
 	// Transport wraps the transport to every WEC, nil for none.
 	Transport transport.WrapperFunc
@@ -42,6 +49,7 @@ type Fleet struct {
 	mu          sync.Mutex
 	ctx         context.Context //nolint:containedctx // the life of all connections, which reconcilers start but do not own
 	connections map[stellarflow.ClusterName]*member
+	ending      map[stellarflow.ClusterName]chan struct{} // of connections that were removed
 	primed      bool
 }
 
@@ -56,7 +64,7 @@ func (f *Fleet) Start(ctx context.Context) error {
 	f.mu.Lock()
 	f.ctx = ctx
 	if f.connections == nil {
-		f.connections = map[stellarflow.ClusterName]*member{}
+		f.connections, f.ending = map[stellarflow.ClusterName]*member{}, map[stellarflow.ClusterName]chan struct{}{}
 	}
 	f.mu.Unlock()
 	if err := f.Prime(ctx); err != nil {
@@ -66,10 +74,24 @@ func (f *Fleet) Start(ctx context.Context) error {
 	f.primed = true
 	f.mu.Unlock()
 	<-ctx.Done()
-	for _, c := range f.Connections() {
-		<-c.done
+	for _, done := range f.allDone() {
+		<-done
 	}
 	return nil
+}
+
+// allDone returns what is closed when the connections, the removed ones too, have ended.
+func (f *Fleet) allDone() []<-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []<-chan struct{}
+	for _, done := range f.ending {
+		all = append(all, done)
+	}
+	for _, m := range f.connections {
+		all = append(all, m.done)
+	}
+	return all
 }
 
 // NeedLeaderElection is true: only the leader talks to WECs.
@@ -83,36 +105,89 @@ func (f *Fleet) Ensure(name stellarflow.ClusterName, credential []byte, namespac
 	if f.ctx == nil {
 		return &wec.Trouble{Reason: wec.ReasonConnecting, Message: "the hub manager is starting"}
 	}
-	if m, found := f.connections[name]; found {
+	m, found := f.connections[name]
+	if found {
 		m.namespaces.Store(&namespaces)
 		if bytes.Equal(m.credential, credential) {
 			return nil
 		}
-		m.stop()
-		delete(f.connections, name)
 	}
+	hold := wec.NewHold(f.Now, f.Timing.orDefault().Lease.Deadline)
+	if found {
+		hold = m.hold
+	}
+	clients, err := f.dial(credential, hold)
+	if err != nil {
+		if found { // a credential that was taken back is not used any more
+			f.end(m)
+		}
+		return &wec.Trouble{Reason: wec.ReasonBadCredential, Message: err.Error()}
+	}
+	if found { // it goes on with the new credential once that is known to lead to the same cluster
+		m.credential = credential
+		m.candidate.Store(clients)
+		m.probeNow()
+		return nil
+	}
+	f.connect(&member{Connection: f.newConnection(name, clients, hold, namespaces), credential: credential, first: !f.primed})
+	return nil
+}
+
+func (f *Fleet) dial(credential []byte, hold *wec.Hold) (*wec.Clients, error) {
 	config, err := wec.ParseKubeconfig(credential, f.Kubeconfig)
 	if err != nil {
-		return &wec.Trouble{Reason: wec.ReasonBadCredential, Message: err.Error()}
+		return nil, err
 	}
 	if f.Transport != nil {
 		config.Wrap(f.Transport)
 	}
-	clients, err := wec.Dial(config)
-	if err != nil {
-		return &wec.Trouble{Reason: wec.ReasonBadCredential, Message: err.Error()}
-	}
-	connectionCtx, stop := context.WithCancel(f.ctx)
+	return wec.DialHeld(config, hold)
+}
+
+func (f *Fleet) newConnection(name stellarflow.ClusterName, clients *wec.Clients, hold *wec.Hold, namespaces []string) *Connection {
+	timing := f.Timing.orDefault()
 	c := &Connection{
-		Name: name, Clients: clients, hubID: f.HubID, handler: f.Handler, now: f.Now, log: f.Log.WithValues("cluster", name),
-		changed: f.Changed, metrics: f.Metrics, beats: f.Beats, stop: stop, done: make(chan struct{}), orphans: map[types.NamespacedName]bool{},
+		Name: name, Clients: clients, hubID: f.HubID, timing: timing, handler: f.Handler, now: f.Now, log: f.Log.WithValues("cluster", name),
+		changed: f.Changed, metrics: f.Metrics, beats: f.Beats, replace: f.replace, hold: hold, kick: make(chan struct{}, 1), listing: newListing(timing),
+		done: make(chan struct{}), orphans: map[types.NamespacedName]bool{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}
 	c.namespaces.Store(&namespaces)
 	c.state.Store(&State{Name: name, Reason: wec.ReasonConnecting, Message: "the first probe has not ended", Since: f.Now()})
-	f.connections[name] = &member{Connection: c, credential: credential, first: !f.primed}
-	go c.run(connectionCtx)
-	return nil
+	return c
+}
+
+// connect starts a connection once the one before it to the same WEC, which may still have requests under way, has ended.
+func (f *Fleet) connect(m *member) {
+	ctx, stop := context.WithCancel(f.ctx)
+	m.stop = stop
+	m.lease = wec.NewLease(wec.LeaseOptions{
+		Clients: m.Clients, HubID: f.HubID, Identity: f.Identity, Timing: m.timing.Lease, Hold: m.hold, Now: f.Now,
+		Changed: func() { m.assess(ctx) },
+	})
+	f.connections[m.Name] = m
+	go m.run(ctx, f.ending[m.Name])
+}
+
+// end ends a connection; its last passes may go on for a moment.
+func (f *Fleet) end(m *member) {
+	m.stop()
+	delete(f.connections, m.Name)
+	f.ending[m.Name] = m.done
+	go f.forget(m.Connection)
+}
+
+// replace starts a connection anew: its new credential leads to another cluster.
+func (f *Fleet) replace(c *Connection) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m, found := f.connections[c.Name]
+	clients := c.candidate.Load()
+	if !found || m.Connection != c || clients == nil {
+		return
+	}
+	f.end(m)
+	f.connect(&member{Connection: f.newConnection(c.Name, clients, c.hold, c.Namespaces()), credential: m.credential})
 }
 
 // Remove ends the connection to a WEC, if there is one.
@@ -120,17 +195,18 @@ func (f *Fleet) Remove(name stellarflow.ClusterName) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m, found := f.connections[name]; found {
-		m.stop()
-		delete(f.connections, name)
-		go f.forget(m.Connection)
+		f.end(m)
 	}
 }
 
-// forget drops the metrics of a cluster when its last pass has ended, unless it is connected again by then.
+// forget drops what is known of a removed connection, and the metrics of its cluster, when its last pass has ended, unless it is connected again by then.
 func (f *Fleet) forget(c *Connection) {
 	<-c.done
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.ending[c.Name] == c.done {
+		delete(f.ending, c.Name)
+	}
 	if _, again := f.connections[c.Name]; !again {
 		f.Metrics.ForgetCluster(c.Name)
 	}
@@ -173,14 +249,38 @@ func (f *Fleet) Enqueue(name stellarflow.ClusterName, key types.NamespacedName) 
 	}
 }
 
-// FindByHubUID returns a WEC copy that says it belongs to a hub copy, and where it is.
-func (f *Fleet) FindByHubUID(uid types.UID) (State, *metav1.PartialObjectMetadata) {
+// ErrAmbiguous is the sentinel of two clusters that have a copy of the same attempt of one hub copy.
+var ErrAmbiguous = errors.New("more than one cluster has a copy of its last attempt")
+
+// FindByHubUID returns the WEC copy of the highest attempt that says it belongs to a hub copy, and where it is. If two clusters
+// have one of that attempt the error is an ErrAmbiguous that names them.
+func (f *Fleet) FindByHubUID(uid types.UID) (State, *metav1.PartialObjectMetadata, error) {
+	var at State
+	var newest *metav1.PartialObjectMetadata
+	var also []string
 	for _, c := range f.Connections() {
-		if copies := c.ByHubUID(uid); len(copies) > 0 {
-			return c.State(), copies[0]
+		for _, wecCopy := range c.ByHubUID(uid) {
+			switch {
+			case newest == nil || attempt(wecCopy) > attempt(newest):
+				at, newest, also = c.State(), wecCopy, nil
+			case attempt(wecCopy) == attempt(newest):
+				also = append(also, string(c.Name))
+			}
 		}
 	}
-	return State{}, nil
+	if len(also) > 0 {
+		return at, nil, fmt.Errorf("attempt %d is on clusters %s and %s: %w", attempt(newest), at.Name, strings.Join(also, ", "), ErrAmbiguous)
+	}
+	return at, newest, nil
+}
+
+// attempt returns the attempt that a WEC copy says it is of, 0 if it says none.
+func attempt(wecCopy *metav1.PartialObjectMetadata) int {
+	n, err := strconv.Atoi(wecCopy.Annotations[stellarflow.AnnotationAttempt])
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // settleWithin bounds how long a WEC that does not even fail may keep the others waiting after a start.

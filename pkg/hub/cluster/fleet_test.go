@@ -161,10 +161,9 @@ func TestEnsureKeepsAndReplaces(t *testing.T) {
 		t.Errorf("the same credential: the connection is kept %v, its namespaces are %v", got == one, got.Namespaces())
 	}
 	two := ensure("cluster1", second)
-	if two == one {
-		t.Error("a new credential: the old connection is kept")
+	if two != one || two.candidate.Load() == nil {
+		t.Error("a new credential: the connection does not go on until it is known to lead to the same cluster")
 	}
-	<-one.done // and has ended
 	other := ensure("cluster0", first)
 	if got := h.Connections(); len(got) != 2 || got[0] != other || got[1] != two {
 		t.Errorf("the connections are %v, want cluster0 and cluster1", got)
@@ -178,8 +177,8 @@ func TestEnsureKeepsAndReplaces(t *testing.T) {
 	<-two.done
 	h.Remove("cluster0")
 	<-other.done
-	if state, found := h.FindByHubUID("u"); found != nil || state.Name != "" {
-		t.Errorf("FindByHubUID() = %v, %v", state, found)
+	if state, found, err := h.FindByHubUID("u"); found != nil || state.Name != "" || err != nil {
+		t.Errorf("FindByHubUID() = %v, %v, %v", state, found, err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // State is what the hub knows of one WEC.
 type State struct {
 	Name stellarflow.ClusterName
-	// Connected is true while the last probe answered and the watch is complete; Workflows are synced only then.
+	// Connected is true while the last probe answered, the watch is complete and the Lease is held; Workflows are synced only then.
 	Connected bool
 	// Since is when Connected last changed.
 	Since time.Time
@@ -21,6 +21,8 @@ type State struct {
 	Reason, Message string
 	// Facts are those of the last probe that answered.
 	Facts wec.Facts
+	// LeaseSince is since when nobody but this process has held the Lease there, zero while it does not hold it.
+	LeaseSince time.Time
 	// Orphans are the unfinished WEC copies of our origin that the hub does not know, sorted.
 	Orphans []string
 	// Tried is true once the first probe has ended, well or not.
@@ -35,6 +37,6 @@ func (s State) ID() types.UID { return s.Facts.ID }
 
 // same reports whether two states say the same to people and deciders.
 func (s State) same(other State) bool {
-	return s.Connected == other.Connected && s.Reason == other.Reason && s.Message == other.Message && s.Tried == other.Tried &&
+	return s.Connected == other.Connected && s.Reason == other.Reason && s.Message == other.Message && s.Tried == other.Tried && s.LeaseSince.Equal(other.LeaseSince) &&
 		s.Facts.ID == other.Facts.ID && s.Facts.Version == other.Facts.Version && slices.Equal(s.Orphans, other.Orphans)
 }

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -32,6 +31,7 @@ func TestSame(t *testing.T) {
 		"Reason":    {"another reason", func(s *State) { s.Reason = "S" }, false},
 		"Message":   {"another sentence", func(s *State) { s.Message = "n" }, false},
 		"Tried":     {"the first probe ended", func(s *State) { s.Tried = false }, false},
+		"Lease":     {"somebody else may have acted meanwhile", func(s *State) { s.LeaseSince = start }, false},
 		"ID":        {"another cluster", func(s *State) { s.Facts.ID = "id-2" }, false},
 		"Version":   {"an upgrade", func(s *State) { s.Facts.Version = "v1.35.0" }, false},
 		"Orphans":   {"one more", func(s *State) { s.Orphans = []string{"argo/v", "argo/w"} }, false},
@@ -57,13 +57,6 @@ func TestHealthy(t *testing.T) {
 				t.Errorf("%+v: Healthy() = %v", state, !want)
 			}
 		}
-	}
-}
-
-func TestIsSkewed(t *testing.T) {
-	skewed := &wec.Trouble{Reason: wec.ReasonClockSkew}
-	if !isSkewed(fmt.Errorf("x: %w", skewed)) || isSkewed(&wec.Trouble{Reason: wec.ReasonForbidden}) || isSkewed(errors.New("x")) || isSkewed(nil) {
-		t.Error("only a wrong clock is one")
 	}
 }
 
@@ -99,16 +92,21 @@ func newConnection(state State) (*Connection, *[]State) {
 func TestPublish(t *testing.T) {
 	connected := State{Name: "cluster1", Connected: true, Since: start, Tried: true, Orphans: []string{}}
 	c, told := newConnection(connected)
-	c.publish(t.Context(), State{Name: "cluster1", Connected: true, Tried: true})
+	publish := func(next State) {
+		c.publishMu.Lock()
+		defer c.publishMu.Unlock()
+		c.publishLocked(t.Context(), next)
+	}
+	publish(State{Name: "cluster1", Connected: true, Tried: true})
 	if len(*told) != 0 {
 		t.Errorf("nothing changed, yet it is told: %+v", *told)
 	}
-	c.publish(t.Context(), State{Name: "cluster1", Tried: true, Reason: "R", Message: "m"})
+	publish(State{Name: "cluster1", Tried: true, Reason: "R", Message: "m"})
 	away := State{Name: "cluster1", Since: start.Add(time.Hour), Tried: true, Reason: "R", Message: "m", Orphans: []string{}}
 	if diff := cmp.Diff([]State{away}, *told); diff != "" || !c.State().same(away) {
 		t.Errorf("it went away now, -want +got:\n%s", diff)
 	}
-	c.publish(t.Context(), State{Name: "cluster1", Tried: true, Reason: "R", Message: "n"})
+	publish(State{Name: "cluster1", Tried: true, Reason: "R", Message: "n"})
 	if got := c.State(); !got.Since.Equal(start.Add(time.Hour)) || got.Message != "n" {
 		t.Errorf("another message does not change since when: %+v", got)
 	}

@@ -14,31 +14,32 @@ import (
 const Settle = 90 * time.Second
 
 // Attempts remembers the creates of this process that ended ambiguously, by hub UID. It is safe for several goroutines.
+//
+// What an earlier process created cannot be remembered. It could only send requests while it held the WEC's Lease, so all that
+// may still arrive of it was sent before this process took the Lease: after the time to settle nothing can. No clock of another
+// machine is compared with.
 type Attempts struct {
-	started   time.Time
 	settle    time.Duration
 	mu        sync.Mutex
-	ambiguous map[types.UID]time.Time
+	ambiguous map[types.UID]lost
 }
 
-// NewAttempts returns an empty memory of a process that started at the given time, for which a create may arrive for as long
-// as settle.
-func NewAttempts(started time.Time, settle time.Duration) *Attempts {
-	return &Attempts{started: started, settle: settle, ambiguous: map[types.UID]time.Time{}}
+// lost is a create without an answer.
+type lost struct {
+	attempt int
+	at      time.Time
 }
 
-// Begin says that this process creates from now on: until then another one may have, as leader.
-func (a *Attempts) Begin(now time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.started = now
+// NewAttempts returns an empty memory of a process whose creates may arrive for as long as settle.
+func NewAttempts(settle time.Duration) *Attempts {
+	return &Attempts{settle: settle, ambiguous: map[types.UID]lost{}}
 }
 
 // Ambiguous records that a create ended without an answer that says whether it happened.
-func (a *Attempts) Ambiguous(uid types.UID, now time.Time) {
+func (a *Attempts) Ambiguous(placement stellarflow.Placement, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ambiguous[uid] = now
+	a.ambiguous[placement.UID] = lost{placement.Attempt, now}
 }
 
 // Forget drops a hub copy whose WEC copy is known or that is gone.
@@ -48,25 +49,34 @@ func (a *Attempts) Forget(uid types.UID) {
 	delete(a.ambiguous, uid)
 }
 
-// Pending returns how much longer a create of this placement may still arrive, zero if none can. A placement that is older
-// than this process counts as if its create had been cut off by the restart, unless the WEC copy's UID is known.
-func (a *Attempts) Pending(placement stellarflow.Placement, now time.Time) time.Duration {
+// Pending returns how much longer a create of this placement may still arrive on its WEC, zero if none can. leaseSince is since
+// when nobody but this process has held the Lease there, zero while it is not held: then nothing is known.
+func (a *Attempts) Pending(placement stellarflow.Placement, leaseSince, now time.Time) time.Duration {
+	pending := time.Duration(0)
+	if ours, found := a.own(placement); found {
+		pending = a.settle - now.Sub(ours)
+	}
+	switch {
+	case placement.WECUID != "": // nobody creates what was seen
+	case leaseSince.IsZero():
+		pending = a.settle
+	default:
+		pending = max(pending, a.settle-now.Sub(leaseSince))
+	}
+	return max(0, pending)
+}
+
+// Certain reports whether a refusal means that nothing of this placement runs: no create of this process has ended ambiguously,
+// and none of an earlier one can arrive.
+func (a *Attempts) Certain(placement stellarflow.Placement, leaseSince, now time.Time) bool {
+	_, found := a.own(placement)
+	return !found && a.Pending(placement, leaseSince, now) == 0
+}
+
+// own returns when the last create of this attempt that this process has sent ended ambiguously.
+func (a *Attempts) own(placement stellarflow.Placement) (time.Time, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last, found := a.ambiguous[placement.UID]
-	if !found && placement.WECUID == "" && placement.Time.Before(a.started) {
-		last, found = a.started, true
-	}
-	if !found {
-		return 0
-	}
-	return max(0, a.settle-now.Sub(last))
-}
-
-// Certain reports whether no create of this placement has ever ended ambiguously, so that a refusal means that nothing runs.
-func (a *Attempts) Certain(placement stellarflow.Placement) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, found := a.ambiguous[placement.UID]
-	return !found && !placement.Time.Before(a.started)
+	return last.at, found && last.attempt == placement.Attempt
 }

@@ -6,56 +6,80 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/artifact"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
-// start is when the process of these tests began to lead.
+// start is when the process of these tests took the Lease.
 var start = time.Date(2026, 3, 4, 5, 6, 7, 500_000_000, time.UTC)
 
-func placedAt(at time.Time, wecUID types.UID) stellarflow.Placement {
-	return stellarflow.Placement{UID: "hub-1", Time: at, WECUID: wecUID}
-}
-
 func TestAttempts(t *testing.T) {
-	later := start.Add(time.Minute)
+	placed := stellarflow.Placement{UID: "hub-1", Attempt: 2}
+	known, before, other := placed, placed, placed
+	known.WECUID, before.Attempt, other.UID = "wec-1", 1, "hub-2"
+	settled := start.Add(Settle)
+	later := settled.Add(time.Minute)
 	cases := map[string]struct {
 		reason    string
 		history   func(*Attempts)
 		placement stellarflow.Placement
+		since     time.Time
 		now       time.Time
 		pending   time.Duration
 		certain   bool
 	}{
-		"Own":             {"placed by this process, which knows of no create that got lost", func(*Attempts) {}, placedAt(start.Add(time.Second), ""), later, 0, true},
-		"OwnAtTheStart":   {"at the very moment", func(*Attempts) {}, placedAt(start, ""), later, 0, true},
-		"SameSecond":      {"records hold whole seconds: in doubt it is an older one", func(*Attempts) {}, placedAt(start.Truncate(time.Second), ""), start, Settle, false},
-		"Older":           {"the process before may have been cut off", func(*Attempts) {}, placedAt(start.Add(-time.Hour), ""), later, 30 * time.Second, false},
-		"OlderSettled":    {"no request lives that long", func(*Attempts) {}, placedAt(start.Add(-time.Hour), ""), start.Add(Settle), 0, false},
-		"OlderKnown":      {"its copy is known: nothing else can arrive", func(*Attempts) {}, placedAt(start.Add(-time.Hour), "wec-1"), start, 0, false},
-		"Ambiguous":       {"a create without an answer", func(a *Attempts) { a.Ambiguous("hub-1", later) }, placedAt(start.Add(time.Second), ""), later.Add(20 * time.Second), 70 * time.Second, false},
-		"AmbiguousTwice":  {"the last one counts", func(a *Attempts) { a.Ambiguous("hub-1", start); a.Ambiguous("hub-1", later) }, placedAt(start.Add(time.Second), ""), later, Settle, false},
-		"AmbiguousLong":   {"it arrived or never will; yet a refusal is not certain", func(a *Attempts) { a.Ambiguous("hub-1", start) }, placedAt(start.Add(time.Second), ""), start.Add(Settle), 0, false},
-		"AmbiguousKnown":  {"a second request may follow the first", func(a *Attempts) { a.Ambiguous("hub-1", start) }, placedAt(start.Add(time.Second), "wec-1"), start, Settle, false},
-		"AmbiguousOther":  {"another Workflow's", func(a *Attempts) { a.Ambiguous("hub-2", start) }, placedAt(start.Add(time.Second), ""), start, 0, true},
-		"Forgotten":       {"the copy was found", func(a *Attempts) { a.Ambiguous("hub-1", start); a.Forget("hub-1") }, placedAt(start.Add(time.Second), ""), start, 0, true},
-		"LedLater":        {"a standby starts long before it leads: the placement is its predecessor's", func(a *Attempts) { a.Begin(later) }, placedAt(start.Add(time.Second), ""), later, Settle, false},
-		"LedLaterSettled": {"until no request of the predecessor's lives", func(a *Attempts) { a.Begin(later) }, placedAt(start.Add(time.Second), ""), later.Add(Settle), 0, false},
-		"LedLaterOwn":     {"what it places itself is its own", func(a *Attempts) { a.Begin(later) }, placedAt(later.Add(time.Second), ""), later, 0, true},
+		"JustTaken":      {"whoever held it before may have sent something at the last moment", func(*Attempts) {}, placed, start, start, Settle, false},
+		"Settling":       {"and no request lives longer than that", func(*Attempts) {}, placed, start, start.Add(time.Minute), 30 * time.Second, false},
+		"Settled":        {"nothing of an earlier holder is under way", func(*Attempts) {}, placed, start, settled, 0, true},
+		"NotHeld":        {"another one may be sending right now", func(*Attempts) {}, placed, time.Time{}, later, Settle, false},
+		"Known":          {"its copy was seen: nobody creates it again", func(*Attempts) {}, known, start, start, 0, true},
+		"KnownNotHeld":   {"whoever acts", func(*Attempts) {}, known, time.Time{}, start, 0, true},
+		"Ambiguous":      {"a create without an answer", func(a *Attempts) { a.Ambiguous(placed, later) }, placed, start, later.Add(20 * time.Second), 70 * time.Second, false},
+		"AmbiguousTwice": {"the last one counts", func(a *Attempts) { a.Ambiguous(placed, settled); a.Ambiguous(placed, later) }, placed, start, later, Settle, false},
+		"AmbiguousLong":  {"it arrived or never will; yet a refusal is not certain", func(a *Attempts) { a.Ambiguous(placed, settled) }, placed, start, settled.Add(Settle), 0, false},
+		"AmbiguousKnown": {"a second request may follow the first", func(a *Attempts) { a.Ambiguous(placed, later) }, known, start, later, Settle, false},
+		"AmbiguousTaken": {"the later of both counts", func(a *Attempts) { a.Ambiguous(placed, start) }, placed, start.Add(time.Minute), start.Add(time.Minute), Settle, false},
+		"AmbiguousOther": {"another Workflow's", func(a *Attempts) { a.Ambiguous(other, later) }, placed, start, later, 0, true},
+		"AmbiguousBefore": {
+			"an earlier attempt's: it was replaced after its time to settle, or never sent here", func(a *Attempts) { a.Ambiguous(before, later) }, placed, start, later, 0, true,
+		},
+		"Forgotten": {"the copy was found", func(a *Attempts) { a.Ambiguous(placed, later); a.Forget("hub-1") }, placed, start, later, 0, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			a := NewAttempts(start, Settle)
+			a := NewAttempts(Settle)
 			tc.history(a)
-			if got := a.Pending(tc.placement, tc.now); got != tc.pending {
+			if got := a.Pending(tc.placement, tc.since, tc.now); got != tc.pending {
 				t.Errorf("%s: Pending() = %s, want %s", tc.reason, got, tc.pending)
 			}
-			if got := a.Certain(tc.placement); got != tc.certain {
+			if got := a.Certain(tc.placement, tc.since, tc.now); got != tc.certain {
 				t.Errorf("%s: Certain() = %v, want %v", tc.reason, got, tc.certain)
 			}
 		})
+	}
+}
+
+func TestIsAmbiguous(t *testing.T) {
+	resource := stellarflow.Workflows.GroupResource()
+	for name, tc := range map[string]struct {
+		reason string
+		err    error
+		want   bool
+	}{
+		"NotHeld":      {"it was never sent", fmt.Errorf("Post: %w", wec.ErrNotHeld), false},
+		"TooMany":      {"turned away unread", apierrors.NewTooManyRequests("busy", 1), false},
+		"Unauthorized": {"turned away unread", apierrors.NewUnauthorized("who"), false},
+		"Timeout":      {"the server may go on", apierrors.NewTimeoutError("slow", 1), true},
+		"Internal":     {"anything", apierrors.NewInternalError(errors.New("x")), true},
+		"Gateway":      {"something in between", apierrors.NewGenericServerResponse(502, "POST", resource, "w", "", 0, true), true},
+		"Cut":          {"no answer", errors.New("EOF"), true},
+	} {
+		if got := isAmbiguous(tc.err); got != tc.want {
+			t.Errorf("%s: %s: %v", name, tc.reason, got)
+		}
 	}
 }
 

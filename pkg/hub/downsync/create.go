@@ -113,11 +113,24 @@ func (c *Creator) create(ctx context.Context, target Target, key types.Namespace
 		c.namespaces.forget()
 		return nil, refused
 	}
-	if status := apierrors.APIStatus(nil); !errors.As(err, &status) || status.Status().Code != http.StatusTooManyRequests && status.Status().Code != http.StatusUnauthorized {
-		c.Attempts.Ambiguous(placement.UID, c.Now())
+	if isAmbiguous(err) {
+		c.Attempts.Ambiguous(placement, c.Now())
 	}
 	c.namespaces.forget()
 	return nil, fmt.Errorf("create workflow %s on %q: %w", key, target.Name, err)
+}
+
+// isAmbiguous reports whether a create that failed may have happened all the same, or may yet: not if the API server has turned
+// it away unread, nor if it was never sent.
+func isAmbiguous(err error) bool {
+	if errors.Is(err, wec.ErrNotHeld) {
+		return false
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return true
+	}
+	return status.Status().Code != http.StatusTooManyRequests && status.Status().Code != http.StatusUnauthorized
 }
 
 // existing decides whether a name that is taken is taken by this placement's own copy, from an answer that was lost.

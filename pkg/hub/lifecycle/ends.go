@@ -20,7 +20,7 @@ const reportOrphan = 5 * time.Minute
 
 // gone confirms that a WEC copy is gone and then ends the hub copy's wait for it, or says that it vanished.
 func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement, step Step) (time.Duration, error) {
-	if wait := s.Creator.Attempts.Pending(placement, v.Now); wait > 0 && step == FinishCleanup {
+	if wait := s.Creator.Attempts.Pending(placement, c.State().LeaseSince, v.Now); wait > 0 && step == FinishCleanup {
 		return wait, nil // a create whose end nobody knows may still arrive
 	}
 	wait, err := s.Gone.Confirm(ctx, c.Clients, key, placement)

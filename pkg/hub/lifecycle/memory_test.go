@@ -49,7 +49,7 @@ func TestRecall(t *testing.T) {
 func TestForget(t *testing.T) {
 	s := Syncer{
 		Gone:    cleanup.NewGone(func() time.Time { return now }, time.Second),
-		Creator: &downsync.Creator{Attempts: downsync.NewAttempts(now, time.Minute)},
+		Creator: &downsync.Creator{Attempts: downsync.NewAttempts(time.Minute)},
 	}
 	entries := func() (n int) {
 		s.memory.Range(func(any, any) bool { n++; return true })

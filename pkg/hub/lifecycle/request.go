@@ -20,7 +20,7 @@ const eventBuried = "GivenUpCopyGone"
 // arrive. It is called in the one pass that this key has here, so no create of this process is under way; while a person asks
 // none is begun.
 func (s *Syncer) move(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement) (time.Duration, error) {
-	if wait := s.Creator.Attempts.Pending(placement, v.Now); wait > 0 {
+	if wait := s.Creator.Attempts.Pending(placement, c.State().LeaseSince, v.Now); wait > 0 {
 		return wait, nil
 	}
 	wait, err := s.Gone.Confirm(ctx, c.Clients, key, placement)
@@ -38,7 +38,7 @@ func (s *Syncer) move(ctx context.Context, c *cluster.Connection, key types.Name
 func (s *Syncer) finishBurial(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View) (time.Duration, error) {
 	stone, _ := v.stone()
 	placement := stone.Placement()
-	if wait := s.Creator.Attempts.Pending(placement, v.Now); wait > 0 {
+	if wait := s.Creator.Attempts.Pending(placement, c.State().LeaseSince, v.Now); wait > 0 {
 		return wait, nil
 	}
 	wait, err := s.Gone.Confirm(ctx, c.Clients, key, placement)

@@ -204,7 +204,12 @@ func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.Na
 	var refusal *downsync.Refusal
 	if errors.As(err, &refusal) {
 		s.Metrics.Refused(c.Name, refusal.Reason)
-		return retryRefused, s.Placer.Refused(ctx, key, placement, refusal.Message, s.Creator.Attempts.Certain(placement))
+		since := c.State().LeaseSince
+		after := retryRefused
+		if pending := s.Creator.Attempts.Pending(placement, since, s.Now()); pending > 0 {
+			after = min(after, pending)
+		}
+		return after, s.Placer.Refused(ctx, key, placement, refusal.Message, s.Creator.Attempts.Certain(placement, since, s.Now()))
 	}
 	if err != nil || result.WECCopy == nil {
 		return 0, err

@@ -56,7 +56,7 @@ const (
 // Fleet is what placement asks of the connections.
 type Fleet interface {
 	inventory.Connections
-	FindByHubUID(types.UID) (cluster.State, *metav1.PartialObjectMetadata)
+	FindByHubUID(types.UID) (cluster.State, *metav1.PartialObjectMetadata, error)
 	Settled() bool
 }
 

@@ -17,9 +17,9 @@ import (
 // restore looks for the WEC copy of a Workflow without a record and puts the record back (after `kubectl replace`, or a hub
 // restored from a backup). It reports whether there was one.
 func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata) (bool, error) {
-	state, wecCopy := r.Fleet.FindByHubUID(workflow.UID)
-	if wecCopy == nil {
-		return false, nil
+	state, wecCopy, err := r.Fleet.FindByHubUID(workflow.UID)
+	if err != nil || wecCopy == nil {
+		return false, err
 	}
 	attempt, err := strconv.Atoi(wecCopy.Annotations[stellarflow.AnnotationAttempt])
 	if err != nil || attempt < 1 || wecCopy.Namespace != key.Namespace || wecCopy.Name != key.Name {

@@ -1,0 +1,84 @@
+package wec
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/rest"
+)
+
+// Times of a connection's transport. A peer or a proxy in between that has gone silent is noticed after PingAfter+PingTimeout:
+// then every request and watch on the connection fails and the next ones dial anew. client-go's own values are 30 s and 15 s
+// (k8s.io/apimachinery pkg/util/net/http.go).
+const (
+	PingAfter   = 15 * time.Second
+	PingTimeout = 10 * time.Second
+	dialTimeout = 10 * time.Second
+	idleTimeout = 90 * time.Second
+)
+
+// anyHost stands for the WEC's address in requests until link puts the current one in.
+const anyHost = "https://wec"
+
+// link is the transport to a WEC whose address and credential can be replaced while it is used: requests that are under way
+// end on the old one, later ones use the new one.
+type link struct {
+	current atomic.Pointer[target]
+}
+
+// target is where a link leads.
+type target struct {
+	base   *url.URL
+	round  http.RoundTripper
+	closes func()
+}
+
+// newTarget makes the transport for a validated REST config. wrap is nearest to the network but for the config's own.
+func newTarget(config *rest.Config, hold *Hold) (*target, error) {
+	base, err := url.Parse(config.Host)
+	if err != nil {
+		return nil, fmt.Errorf("read the address: %w", err)
+	}
+	tlsConfig, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, err
+	}
+	proxy := config.Proxy
+	if proxy == nil {
+		proxy = utilnet.NewProxierWithNoProxyCIDR(http.ProxyFromEnvironment)
+	}
+	plain := &http.Transport{
+		Proxy: proxy, TLSClientConfig: tlsConfig, TLSHandshakeTimeout: dialTimeout, DisableCompression: config.DisableCompression,
+		DialContext:       (&net.Dialer{Timeout: dialTimeout, KeepAlive: PingAfter}).DialContext,
+		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 16, IdleConnTimeout: idleTimeout,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: PingAfter, PingTimeout: PingTimeout},
+	}
+	wrapped := rest.CopyConfig(config)
+	if hold != nil {
+		wrapped.Wrap(hold.Wrap)
+	}
+	round, err := rest.HTTPWrappersForConfig(wrapped, plain)
+	if err != nil {
+		return nil, err
+	}
+	return &target{base: base, round: round, closes: plain.CloseIdleConnections}, nil
+}
+
+// RoundTrip sends a request to the current target.
+func (l *link) RoundTrip(request *http.Request) (*http.Response, error) {
+	to := l.current.Load()
+	address := *request.URL
+	address.Scheme, address.Host = to.base.Scheme, to.base.Host
+	if prefix := strings.TrimSuffix(to.base.Path, "/"); prefix != "" {
+		address.Path, address.RawPath = prefix+address.Path, ""
+	}
+	sent := request.WithContext(request.Context()) // a shallow copy: a RoundTripper must not change its request
+	sent.URL, sent.Host = &address, to.base.Host
+	return to.round.RoundTrip(sent)
+}

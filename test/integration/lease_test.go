@@ -1,0 +1,257 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub"
+	"stellarflow.io/stellarflow/pkg/wec"
+)
+
+func leaseTiming(duration time.Duration) hub.Timing {
+	timing := quickTiming()
+	timing.Connection.Lease = wec.LeaseTiming{Duration: duration, Deadline: duration * 3 / 4, Retry: 100 * time.Millisecond}
+	return timing
+}
+
+// lease reads the hub's Lease on a WEC.
+func (c *clusters) lease(ctx context.Context, cluster string) (*coordinationv1.Lease, error) {
+	system, err := c.hub.core.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return c.wecs[cluster].core.CoordinationV1().Leases(stellarflow.SystemNamespace).Get(ctx, wec.LeaseName(system.UID), metav1.GetOptions{})
+}
+
+// holder waits until somebody holds the Lease on a WEC, other than before.
+func (c *clusters) holder(t *testing.T, cluster, before string) string {
+	t.Helper()
+	holder := ""
+	eventually(t, "a holder of the Lease on "+cluster, func(ctx context.Context) (bool, string) {
+		lease, err := c.lease(ctx, cluster)
+		if err != nil || lease.Spec.HolderIdentity == nil {
+			return false, fmt.Sprint(err)
+		}
+		holder = *lease.Spec.HolderIdentity
+		return holder != "" && holder != before, holder
+	})
+	return holder
+}
+
+// condition waits until the hub says of a cluster what is wanted.
+func (c *clusters) condition(t *testing.T, cluster string, ok func(metav1.Condition) bool) metav1.Condition {
+	t.Helper()
+	var condition metav1.Condition
+	eventually(t, "the condition of "+cluster, func(ctx context.Context) (bool, string) {
+		var managed clusterv1.ManagedCluster
+		if err := c.hub.client.Get(ctx, client.ObjectKey{Name: cluster}, &managed); err != nil {
+			return false, err.Error()
+		}
+		found := meta.FindStatusCondition(managed.Status.Conditions, stellarflow.ConditionConnected)
+		if found == nil {
+			return false, "there is none"
+		}
+		condition = *found
+		return ok(condition), fmt.Sprintf("%s %s: %s", condition.Status, condition.Reason, condition.Message)
+	})
+	return condition
+}
+
+func withReason(reason string) func(metav1.Condition) bool {
+	return func(c metav1.Condition) bool { return c.Reason == reason }
+}
+
+// writes counts what a manager sends to WECs, Leases aside.
+type writes struct{ sent atomic.Int64 }
+
+func (w *writes) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodGet && !isLease(r) {
+			w.sent.Add(1)
+		}
+		return next.RoundTrip(r)
+	})
+}
+
+func isLease(r *http.Request) bool { return strings.Contains(r.URL.Path, "/leases") }
+
+// TestCloneDoesNotAct runs two managers with the same hub id, as a hub that was cloned with its etcd does, and stops the first
+// in good order: the second acts then, and not before.
+func TestCloneDoesNotAct(t *testing.T) {
+	timing := leaseTiming(20 * time.Second)
+	c, first, ns := setUp(t, managerOptions{timing: timing})
+	holder := c.holder(t, "cluster1", "")
+	c.condition(t, "cluster1", withReason("Ready"))
+
+	clone := &writes{}
+	startManager(t, c, managerOptions{timing: timing, wecTransport: clone.wrap})
+	said := c.condition(t, "cluster1", withReason("LeaseHeldElsewhere"))
+	for _, part := range []string{"holder " + holder, ", since 20", "of two hub managers with the same hub id stop one"} {
+		if !strings.Contains(said.Message, part) {
+			t.Errorf("the message lacks %q: %s", part, said.Message)
+		}
+	}
+	before := c.creates(t, "cluster1")
+	for i := range 5 {
+		name := fmt.Sprintf("once-%d", i)
+		c.submit(t, ns, name, "cluster1")
+		c.wecs["cluster1"].waitFor(t, ns, name, "the WEC copy", exists)
+	}
+	if created := c.creates(t, "cluster1") - before; created != 5 || clone.sent.Load() != 0 {
+		t.Errorf("%d creates of 5 Workflows, the second manager sent %d writes", created, clone.sent.Load())
+	}
+
+	first.stop()
+	stopped := time.Now()
+	if next := c.holder(t, "cluster1", holder); next == holder {
+		t.Errorf("%s still holds the Lease", next)
+	}
+	if took := time.Since(stopped); took > 10*time.Second {
+		t.Errorf("the Lease was given back, yet it took %s until the other manager took it", took)
+	}
+	c.submit(t, ns, "after", "cluster1")
+	c.wecs["cluster1"].waitFor(t, ns, "after", "the WEC copy", exists)
+	if clone.sent.Load() == 0 {
+		t.Error("somebody else created it")
+	}
+}
+
+// TestPausedHolder keeps a manager from renewing its Lease. Another one takes it when it has run out, not before; what the
+// first sends afterwards is not sent, and it says why.
+func TestPausedHolder(t *testing.T) {
+	const duration = 3 * time.Second
+	var paused atomic.Bool
+	old := &writes{}
+	c, _, ns := setUp(t, managerOptions{timing: leaseTiming(duration), wecTransport: func(next http.RoundTripper) http.RoundTripper {
+		counted := old.wrap(next)
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if isLease(r) && paused.Load() {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return counted.RoundTrip(r)
+		})
+	}})
+	c.submit(t, ns, "before", "cluster1")
+	c.wecs["cluster1"].waitFor(t, ns, "before", "the WEC copy", exists)
+	holder := c.holder(t, "cluster1", "")
+	other := &writes{}
+	startManager(t, c, managerOptions{timing: leaseTiming(duration), wecTransport: other.wrap})
+	c.condition(t, "cluster1", withReason("LeaseHeldElsewhere"))
+
+	lease, err := c.lease(t.Context(), "cluster1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paused.Store(true)
+	next := c.holder(t, "cluster1", holder)
+	taken, err := c.lease(t.Context(), "cluster1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if waited := taken.Spec.AcquireTime.Sub(lease.Spec.RenewTime.Time); waited < duration {
+		t.Errorf("it was taken %s after a renewal, want at least %s", waited, duration)
+	}
+	c.condition(t, "cluster1", withReason("Ready"))
+	sent := old.sent.Load()
+	before := c.creates(t, "cluster1")
+	for i := range 5 {
+		name := fmt.Sprintf("after-%d", i)
+		c.submit(t, ns, name, "cluster1")
+		c.wecs["cluster1"].waitFor(t, ns, name, "the WEC copy", exists)
+	}
+	if created := c.creates(t, "cluster1") - before; created != 5 || old.sent.Load() != sent || other.sent.Load() == 0 {
+		t.Errorf("%d creates of 5 Workflows; the paused manager sent %d writes", created, old.sent.Load()-sent)
+	}
+	paused.Store(false)
+	said := c.condition(t, "cluster1", withReason("LeaseHeldElsewhere"))
+	if !strings.Contains(said.Message, next) {
+		t.Errorf("the message does not name %s: %s", next, said.Message)
+	}
+}
+
+// TestCrashedHolder: who cannot give its Lease back keeps the next manager waiting until it has run out, and no longer.
+func TestCrashedHolder(t *testing.T) {
+	const duration = 3 * time.Second
+	var dead atomic.Bool
+	c, first, ns := setUp(t, managerOptions{timing: leaseTiming(duration), wecTransport: func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if dead.Load() {
+				return nil, errInjected
+			}
+			return next.RoundTrip(r)
+		})
+	}})
+	holder := c.holder(t, "cluster1", "")
+	c.condition(t, "cluster1", withReason("Ready"))
+	dead.Store(true)
+	first.stop()
+	startManager(t, c, managerOptions{timing: leaseTiming(duration)})
+	started := time.Now()
+	c.submit(t, ns, "crashed", "cluster1")
+	c.holder(t, "cluster1", holder)
+	if waited := time.Since(started); waited < duration-time.Second {
+		t.Errorf("the Lease was taken after %s", waited)
+	}
+	c.wecs["cluster1"].waitFor(t, ns, "crashed", "the WEC copy", exists)
+}
+
+// TestLeaseDeletedByHand removes the Lease under its holder while another manager waits for it: the holder goes on.
+func TestLeaseDeletedByHand(t *testing.T) {
+	timing := leaseTiming(20 * time.Second)
+	c, _, ns := setUp(t, managerOptions{timing: timing})
+	holder := c.holder(t, "cluster1", "")
+	clone := &writes{}
+	startManager(t, c, managerOptions{timing: timing, wecTransport: clone.wrap})
+	c.condition(t, "cluster1", withReason("LeaseHeldElsewhere"))
+	lease, err := c.lease(t.Context(), "cluster1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.wecs["cluster1"].core.CoordinationV1().Leases(lease.Namespace).Delete(t.Context(), lease.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if again := c.holder(t, "cluster1", ""); again != holder {
+		t.Errorf("%s took the Lease of %s", again, holder)
+	}
+	c.submit(t, ns, "goes-on", "cluster1")
+	c.wecs["cluster1"].waitFor(t, ns, "goes-on", "the WEC copy", exists)
+	if clone.sent.Load() != 0 {
+		t.Errorf("the manager that waits sent %d writes", clone.sent.Load())
+	}
+}
+
+// TestLeaseRightsMissing is a cluster that was joined before there was a Lease.
+func TestLeaseRightsMissing(t *testing.T) {
+	c := sharedClusters(t)
+	roles := c.wecs["cluster1"].core.RbacV1().Roles(stellarflow.SystemNamespace)
+	if err := roles.Delete(t.Context(), "stellarflow-wec", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.wecs["cluster1"].apply("wec") })
+	sent := &writes{}
+	c, _, ns := setUp(t, managerOptions{wecTransport: sent.wrap})
+	said := c.condition(t, "cluster1", withReason("CredentialLacksRights"))
+	if !strings.Contains(said.Message, "the hub may not keep Lease stellarflow-system/stellarflow-hub-") || !strings.Contains(said.Message, "run `stellarflow join` again") {
+		t.Errorf("the message is %s", said.Message)
+	}
+	c.submit(t, ns, "waits", "cluster1")
+	c.hub.waitFor(t, ns, "waits", "why it waits", waiting("cluster1"))
+	if err := c.wecs["cluster1"].apply("wec"); err != nil {
+		t.Fatal(err)
+	}
+	c.wecs["cluster1"].waitFor(t, ns, "waits", "the WEC copy", exists)
+	c.condition(t, "cluster1", withReason("Ready"))
+}
