@@ -97,7 +97,7 @@ func (e *wecExam) observeInside(ctx context.Context) error {
 
 // observeLease says what is wrong with the hub's Lease on the cluster, by the cluster's own clock.
 func (e *wecExam) observeLease(ctx context.Context) (string, error) {
-	name := "stellarflow-hub-" + string(e.hubID)
+	name := wec.LeaseName(e.hubID)
 	lease, err := e.Clients.Core.CoordinationV1().Leases(stellarflow.SystemNamespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return fmt.Sprintf("%s does not exist: no hub manager has acted there yet", name), nil
