@@ -160,5 +160,5 @@ func orphanText(orphans []string) string {
 		return ""
 	}
 	named := orphans[:min(len(orphans), maxOrphansNamed)]
-	return fmt.Sprintf("; %d unfinished Workflows of this hub are there that the hub does not know (%s): delete them there if they are not wanted", len(orphans), stellarflow.OneLine(strings.Join(named, ", "), maxMessage))
+	return fmt.Sprintf("; %d unfinished Workflows of this hub are there that the hub does not know (%s): see `stellarflow orphans list`", len(orphans), stellarflow.OneLine(strings.Join(named, ", "), maxMessage))
 }

@@ -65,7 +65,7 @@ func TestOrphanText(t *testing.T) {
 	for i := range 12 {
 		many = append(many, fmt.Sprintf("argo/w%02d", i))
 	}
-	const tail = "): delete them there if they are not wanted"
+	const tail = "): see `stellarflow orphans list`"
 	for want, orphans := range map[string][]string{
 		"": nil,
 		"; 1 unfinished Workflows of this hub are there that the hub does not know (argo/w00" + tail:                          many[:1],

@@ -28,6 +28,8 @@ const (
 	SayNameTaken Step = "SayNameTaken"
 	// SayDisowned: the object with the recorded UID does not say any more that it is this Workflow's copy.
 	SayDisowned Step = "SayDisowned"
+	// SayRestored: the hub was restored from a backup since the placement, and no WEC copy is there: whether it has run is unknown.
+	SayRestored Step = "SayRestored"
 	// Create: placed, never seen on the WEC.
 	Create Step = "Create"
 	// RecordUID: created, but its UID is not in the placement yet and no status came to bring it along.
@@ -81,6 +83,8 @@ type View struct {
 	Seen types.UID
 	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
 	Settled string
+	// RestoredAt is when the hub was restored from a backup, zero if it never was.
+	RestoredAt time.Time
 	// Tombstones name WEC copies of this name on this WEC that were given up.
 	Tombstones []tombstone.Tombstone
 	// Silence is how long a WEC may be away before that is said.
@@ -111,7 +115,7 @@ func Next(v View) (Step, time.Duration) {
 		return Bury, 0
 	case covered && step == Orphaned: // deleted, and held by somebody else's finalizer
 		return Nothing, 0
-	case !covered && (step == Nothing || step == Create):
+	case !covered && (step == Nothing || step == Create || step == SayRestored):
 		return FinishBurial, 0
 	}
 	return step, after
@@ -197,6 +201,8 @@ func withoutWECCopy(v View, placement stellarflow.Placement) Step {
 		return Vanished
 	case v.Seen != "":
 		return RecordSeen
+	case !v.RestoredAt.IsZero() && !placement.Time.After(v.RestoredAt):
+		return SayRestored
 	case v.asked():
 		return Move
 	}

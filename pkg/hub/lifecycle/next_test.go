@@ -227,7 +227,7 @@ func TestNextReachesEveryStep(t *testing.T) {
 	}
 	for _, step := range []Step{
 		Nothing, SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, Create, RecordUID, Mirror, ReleaseHarvest, RestoreHarvest,
-		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial, LiftTombstone, RecordSeen,
+		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial, LiftTombstone, RecordSeen, SayRestored,
 	} {
 		if !reached[step] {
 			t.Errorf("no case leads to %s", step)
@@ -245,7 +245,7 @@ func TestNextNeverRunsTwice(t *testing.T) {
 			}
 			placement, placed := hubPlacement(view)
 			step, _ := Next(view)
-			if step == Create && (!placed || placement.WECUID != "" || view.Seen != "" || view.WEC != nil || view.Hub.DeletionTimestamp != nil || !view.Connected) {
+			if step == Create && (!placed || !view.RestoredAt.IsZero() && !placement.Time.After(view.RestoredAt) || placement.WECUID != "" || view.Seen != "" || view.WEC != nil || view.Hub.DeletionTimestamp != nil || !view.Connected) {
 				t.Errorf("%s (copy missing: %v) leads to a create", name, missing)
 			}
 		}

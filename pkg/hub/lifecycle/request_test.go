@@ -26,6 +26,9 @@ func buried(wecUID types.UID) option {
 	}
 }
 
+// restored is a hub that was restored from a backup a second ago; the record of a view is older.
+func restored(c *copies) { c.view.RestoredAt = now.Add(-time.Second) }
+
 // seenHere is a copy whose UID the hub could not be told before it went.
 func seenHere(c *copies) { c.view.Seen = "wec-1" }
 
@@ -80,6 +83,13 @@ func requestCases() map[string]nextCase {
 		"MoveEnded":       {"it has ended", newView(asksMove, noWEC, unknown, hubEnded), Nothing, 0},
 		"MoveOtherID":     {"another cluster says nothing of this one", newView(asksMove, noWEC, unknown, otherCluster), SayClusterChanged, 0},
 		"MoveSeenHere":    {"this process has seen a copy", newView(asksMove, noWEC, unknown, seenHere), RecordSeen, 0},
+		"Restored":        {"the hub forgot whether this has run", newView(noWEC, unknown, restored), SayRestored, 0},
+		"RestoredThere":   {"a copy is there: it is followed", newView(fresh, restored), RecordUID, 0},
+		"RestoredSeen":    {"its copy was known before the backup", newView(noWEC, restored), Vanished, 0},
+		"RestoredLater":   {"placed after that: nothing was forgotten", newView(noWEC, unknown, restored, func(c *copies) { c.placement.Time = now }), Create, 0},
+		"RestoredMove":    {"it may have run: no other cluster gets it", newView(noWEC, unknown, restored, asksMove), SayRestored, 0},
+		"RestoredEnding":  {"it is being deleted anyway", newView(noWEC, unknown, restored, hubDeleting), FinishCleanup, 0},
+		"RestoredStone":   {"a tombstone is no reason to forget it", newView(newHub, noWEC, restored, buried("wec-1")), FinishBurial, 0},
 		"AbandonIsNoMove": {"what needs no cluster is not decided here", newView(asksAbandon), Nothing, 0},
 	}
 }

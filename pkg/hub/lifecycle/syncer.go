@@ -45,6 +45,8 @@ type Placer interface {
 	Refused(ctx context.Context, key types.NamespacedName, placement stellarflow.Placement, why string, certain bool) error
 	// Move places a Workflow elsewhere whose copy certainly is nowhere, as a person asked.
 	Move(ctx context.Context, workflow *metav1.PartialObjectMetadata, placement stellarflow.Placement) error
+	// HoldBack says that nobody knows whether a Workflow has run before the hub was restored from a backup.
+	HoldBack(ctx context.Context, key types.NamespacedName, placement stellarflow.Placement) error
 	// Refuse says why what a person asked is not done.
 	Refuse(ctx context.Context, workflow *metav1.PartialObjectMetadata, why string) error
 }
@@ -66,6 +68,8 @@ type Syncer struct {
 	Away flowcontrol.RateLimiter
 	// Silence is how long a WEC may be away before its Workflows say so.
 	Silence time.Duration
+	// RestoredAt returns when the hub was restored from a backup, zero if it never was; nil for never.
+	RestoredAt func() time.Time
 	// Metrics count and time the steps; nil for none.
 	Metrics *metrics.Metrics
 
@@ -141,6 +145,9 @@ func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, ke
 		Hub: hubCopy, WEC: connection.WECCopy(key), Cluster: connection.Name, ClusterID: state.ID(),
 		Connected: state.Connected, AwaySince: state.Since, Silence: s.Silence, Now: s.Now(),
 	}
+	if s.RestoredAt != nil {
+		view.RestoredAt = s.RestoredAt()
+	}
 	if view.Tombstones, err = s.Tombstones.For(ctx, view.ClusterID, key); err != nil {
 		return View{}, err
 	}
@@ -168,6 +175,8 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 	case SayDisowned:
 		return retryRefused, s.say(ctx, c, v, sayDisowned, fmt.Sprintf("the Workflow of this name on cluster %s does not say any more that it is the copy of this one: "+
 			"put its annotations %s=%s and %s=%d back, or delete it there", c.Name, stellarflow.AnnotationHubUID, placement.UID, stellarflow.AnnotationAttempt, placement.Attempt))
+	case SayRestored:
+		return retryRefused, s.Placer.HoldBack(ctx, key, placement)
 	case Create:
 		return s.create(ctx, c, key, v, placement)
 	case RecordSeen:

@@ -69,6 +69,8 @@ type Reconciler struct {
 	Tombstones  *tombstone.Store
 	Recorder    events.EventRecorder
 	Now         func() time.Time
+	// RestoredAt returns when the hub was restored from a backup, zero if it never was; nil for never.
+	RestoredAt func() time.Time
 	// Metrics count and time placements; nil for none.
 	Metrics *metrics.Metrics
 	// Beats are told of each pass, for the health check; nil for nobody.
@@ -133,6 +135,9 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName, wo
 		return ctrl.Result{}, r.abandon(ctx, key, placement)
 	case placed:
 		return ctrl.Result{}, r.departed(ctx, key, workflow, placement)
+	}
+	if _, adopts := workflow.Annotations[stellarflow.AnnotationAdopts]; adopts {
+		return r.adopt(ctx, key, workflow)
 	}
 	r.Metrics.Arrived(workflow.UID, r.Now())
 	return r.place(ctx, key, workflow)
@@ -244,22 +249,29 @@ func (r *Reconciler) ours(ctx context.Context, live *unstructured.Unstructured) 
 
 // decide chooses a cluster and records it, or says why there is none.
 func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured, q request) (ctrl.Result, error) {
+	if why := heldBack(live.GetCreationTimestamp().Time, r.restoredAt()); why != "" {
+		return ctrl.Result{RequeueAfter: lookAgain}, r.wait(ctx, live, why)
+	}
 	decision := r.assumed.decide(live.GetUID(), q.inventory, func(clusters []bindingpolicy.Cluster) bindingpolicy.Decision {
 		return bindingpolicy.Resolve(q.policies, q.workflow, clusters)
 	})
 	if decision.Cluster == "" {
-		if written, err := r.Hub.SayPending(ctx, live, decision.Message()); err != nil {
-			return ctrl.Result{}, err
-		} else if written != nil {
-			r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventWaiting, "Place", "%s", decision.Message())
-		}
-		return ctrl.Result{RequeueAfter: lookAgain}, nil
+		return ctrl.Result{RequeueAfter: lookAgain}, r.wait(ctx, live, decision.Message())
 	}
 	if err := r.record(ctx, live, decision, 1, nil); err != nil {
 		r.assumed.drop(live.GetUID())
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{}, nil
+}
+
+// wait says why a Workflow is not placed.
+func (r *Reconciler) wait(ctx context.Context, live *unstructured.Unstructured, why string) error {
+	written, err := r.Hub.SayPending(ctx, live, why)
+	if err == nil && written != nil {
+		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventWaiting, "Place", "%s", why)
+	}
+	return err
 }
 
 // record writes a placement, from a live object that nobody has changed since.
@@ -292,6 +304,7 @@ func keys(object metav1.Object, placement stellarflow.Placement) []hubcopy.Opera
 	operations = append(operations, hubcopy.Set(object, "annotations", map[string]*string{
 		stellarflow.AnnotationPlacement: &record, stellarflow.AnnotationObserved: &observed,
 		stellarflow.AnnotationSync: nil, stellarflow.AnnotationWaiting: nil, stellarflow.AnnotationRequest: nil, stellarflow.AnnotationAbandoned: nil,
+		stellarflow.AnnotationAdopts: nil,
 	})...)
 	return append(operations, hubcopy.AddFinalizer(object, stellarflow.FinalizerCleanup)...)
 }

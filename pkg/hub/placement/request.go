@@ -30,7 +30,7 @@ func (r *Reconciler) answer(ctx context.Context, key types.NamespacedName, workf
 		known := connection.State()
 		state = &known
 	}
-	if why := refusal(workflow, state); why != "" {
+	if why := refusal(workflow, state, r.restoredAt()); why != "" {
 		return ctrl.Result{}, r.Refuse(ctx, workflow, why)
 	}
 	if workflow.Annotations[stellarflow.AnnotationRequest] == stellarflow.RequestAbandon {
@@ -41,7 +41,7 @@ func (r *Reconciler) answer(ctx context.Context, key types.NamespacedName, workf
 
 // refusal returns why the request that a Workflow carries is not done, empty if it is. state is that of the recorded cluster's
 // connection, nil if there is none.
-func refusal(workflow metav1.Object, state *cluster.State) string {
+func refusal(workflow metav1.Object, state *cluster.State, restoredAt time.Time) string {
 	request := workflow.GetAnnotations()[stellarflow.AnnotationRequest]
 	placement, placed := stellarflow.PlacementOf(workflow)
 	ending, ended := workflow.GetDeletionTimestamp() != nil, stellarflow.Completed(workflow)
@@ -63,6 +63,8 @@ func refusal(workflow metav1.Object, state *cluster.State) string {
 		return "it has ended: resubmit it to run it again"
 	case placement.WECUID != "":
 		return fmt.Sprintf("its copy was seen on cluster %s and may have run: give it up with `stellarflow abandon` and resubmit it, if running twice does no harm", placement.Cluster)
+	case heldBack(placement.Time, restoredAt) != "":
+		return heldBack(placement.Time, restoredAt)
 	case state == nil || !state.Connected:
 		return fmt.Sprintf("cluster %s cannot be reached, so nobody knows whether it runs there: wait until it is back, or give it up with `stellarflow abandon`", placement.Cluster)
 	case state.ID() != placement.ClusterID:

@@ -25,6 +25,9 @@ func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, work
 	if err != nil || attempt < 1 || wecCopy.Namespace != key.Namespace || wecCopy.Name != key.Name {
 		return false, nil //nolint:nilerr // a WEC object with such an annotation was not made by us
 	}
+	if adopts, found := workflow.Annotations[stellarflow.AnnotationAdopts]; found && adopts != string(state.Name)+"/"+string(wecCopy.UID) {
+		return false, nil // another copy than the one that it was made for
+	}
 	placement := stellarflow.Placement{
 		UID: workflow.UID, Cluster: state.Name, ClusterID: state.ID(), Attempt: attempt, Time: r.Now().UTC(), WECUID: wecCopy.UID,
 	}
