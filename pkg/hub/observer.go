@@ -14,6 +14,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 	"stellarflow.io/stellarflow/pkg/hub/inventory"
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
+	"stellarflow.io/stellarflow/pkg/hub/tombstone"
 )
 
 // scrapeTimeout bounds what a scrape reads; all of it is in memory.
@@ -23,8 +24,10 @@ const scrapeTimeout = 5 * time.Second
 type observer struct {
 	cache client.Reader
 	fleet *cluster.Fleet
-	now   func() time.Time
-	log   logr.Logger
+	// tombstones are of the copies that were given up.
+	tombstones *tombstone.Store
+	now        func() time.Time
+	log        logr.Logger
 }
 
 // snapshot returns what the gauges show now. A cluster that has joined and has no connection shows why by its condition.
@@ -42,7 +45,7 @@ func (o *observer) snapshot() metrics.Snapshot {
 	s := metrics.Snapshot{Leading: true, Waiting: o.waiting(ctx)}
 	for i := range list.Items {
 		if c, ours := o.cluster(&list.Items[i]); ours {
-			c.Unfinished = len(o.indexed(ctx, list.Items[i].Name))
+			c.Unfinished, c.Tombstones = len(o.indexed(ctx, list.Items[i].Name)), o.buried(ctx, c.Name)
 			s.Clusters = append(s.Clusters, c)
 		}
 	}
@@ -83,6 +86,14 @@ func (o *observer) waiting(ctx context.Context) int {
 		}
 	}
 	return waiting
+}
+
+func (o *observer) buried(ctx context.Context, name stellarflow.ClusterName) int {
+	list, err := o.tombstones.On(ctx, name)
+	if err != nil {
+		o.log.Error(err, "count the tombstones", "cluster", name)
+	}
+	return len(list)
 }
 
 func (o *observer) indexed(ctx context.Context, value string) []metav1.PartialObjectMetadata {

@@ -164,7 +164,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	connections.Handler = syncer
 	h.forget = []func(metav1.Object){syncer.Forget, placer.Forget}
 	if options.Metrics != nil {
-		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, now: options.Now, log: h.log.WithName("metrics")}).snapshot
+		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, tombstones: tombstones, now: options.Now, log: h.log.WithName("metrics")}).snapshot
 	}
 	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Fleet: connections, Events: toCluster}
 	connections.Prime = clusters.Prime

@@ -25,8 +25,8 @@ type Cluster struct {
 	Reason string
 	Queue  int
 	// Lag is the age of the oldest change there that the hub does not show yet.
-	Lag                 time.Duration
-	Unfinished, Orphans int
+	Lag                             time.Duration
+	Unfinished, Orphans, Tombstones int
 }
 
 func gauge(name, help string, labels ...string) *prometheus.Desc {
@@ -41,7 +41,8 @@ var (
 	gaugeLag        = gauge("sync_lag_seconds", "Age of the oldest change that the cluster's watch has shown and the hub does not show yet; of a cluster that is not connected at least the time since then.", labelCluster)
 	gaugeUnfinished = gauge("workflows_unfinished", "Workflows that are placed on the cluster and have not ended.", labelCluster)
 	gaugeOrphans    = gauge("orphans", "Unfinished copies on the cluster that no Workflow of the hub claims.", labelCluster)
-	gauges          = []*prometheus.Desc{gaugeWaiting, gaugeConnected, gaugeQueue, gaugeLag, gaugeUnfinished, gaugeOrphans}
+	gaugeTombstones = gauge("tombstones", "Copies on the cluster that were given up and are removed when they are seen.", labelCluster)
+	gauges          = []*prometheus.Desc{gaugeWaiting, gaugeConnected, gaugeQueue, gaugeLag, gaugeUnfinished, gaugeOrphans, gaugeTombstones}
 )
 
 func (s Snapshot) collect(values chan<- prometheus.Metric) {
@@ -59,6 +60,7 @@ func (s Snapshot) collect(values chan<- prometheus.Metric) {
 		send(gaugeLag, max(0, c.Lag).Seconds(), name)
 		send(gaugeUnfinished, float64(c.Unfinished), name)
 		send(gaugeOrphans, float64(c.Orphans), name)
+		send(gaugeTombstones, float64(c.Tombstones), name)
 	}
 }
 
