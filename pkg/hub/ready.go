@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -18,9 +17,12 @@ import (
 // syncWithin bounds one question for readiness.
 const syncWithin = time.Second
 
+// named is how much of what is stuck the log names: the oldest, for which the others may wait.
+const named = 10
+
 // addChecks registers what /healthz and /readyz answer.
 func (h *hub) addChecks() error {
-	if err := h.mgr.AddHealthzCheck("work", works(h.beats, h.options.Now, cmp.Or(h.options.Timing.Stuck, heartbeat.Limit))); err != nil {
+	if err := h.mgr.AddHealthzCheck("work", h.works(cmp.Or(h.options.Timing.Stuck, heartbeat.Limit))); err != nil {
 		return fmt.Errorf("add the health check: %w", err)
 	}
 	if err := h.mgr.AddReadyzCheck("cache", cacheSynced(h.mgr)); err != nil {
@@ -32,12 +34,15 @@ func (h *hub) addChecks() error {
 // works returns the check of /healthz. It fails while a piece of work has taken longer than the limit: some lock is not given back,
 // and only a restart helps. A standby has no work and is well. A WEC that is away, slow or hanging never fails it, because every
 // request to one ends long before (law 7); that the hub's API server is away ends the process through the leader election.
-func works(beats *heartbeat.Beats, now func() time.Time, limit time.Duration) healthz.Checker {
+// The answer withholds the reason (sigs.k8s.io/controller-runtime/pkg/healthz); the log has it.
+func (h *hub) works(limit time.Duration) healthz.Checker {
 	return func(*http.Request) error {
-		if stuck := beats.Stuck(now(), limit); len(stuck) > 0 {
-			return fmt.Errorf("%d pieces of work have not ended within %s: %s", len(stuck), limit, strings.Join(stuck[:min(len(stuck), 10)], "; "))
+		stuck := h.beats.Stuck(h.options.Now(), limit)
+		if len(stuck) == 0 {
+			return nil
 		}
-		return nil
+		h.log.Info("the process is stuck and has to be restarted: work has not ended in time", "limit", limit, "count", len(stuck), "oldest", stuck[:min(len(stuck), named)])
+		return fmt.Errorf("%d pieces of work have not ended within %s", len(stuck), limit)
 	}
 }
 
