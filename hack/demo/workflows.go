@@ -113,7 +113,7 @@ func (d *demo) wait(ctx context.Context, name string) (workflow, error) {
 			return now, nil
 		case phase == "Failed" || phase == "Error" || time.Now().After(deadline):
 			_ = d.command(ctx, d.bin("stellarflow"), "explain", name, "-n", namespace, "--kubeconfig", d.kubeconfig("hub"))
-			return now, fmt.Errorf("workflow %s has not Succeeded: %s (the hub manager's log: %s --kubeconfig %s -n stellarflow-system logs deploy/stellarflow-hub)",
+			return now, fmt.Errorf("workflow %s has not Succeeded: %s (the hub manager's log: %s --kubeconfig %s -n stellarflow-system logs -l app.kubernetes.io/name=stellarflow-hub)",
 				name, saying, d.bin("kubectl"), d.kubeconfig("hub"))
 		}
 		select {

@@ -31,8 +31,10 @@ var shared = []suite{
 // alone are the suites that disturb the fleet: they run after the others, one by one, in this order.
 var alone = []suite{
 	{"outage", testOutage},
+	{"operations", testOperations},
 	{"crash", testCrash},
 	{"leave", testLeave},
+	{"upgrade", testUpgrade},
 }
 
 // TestFleet runs every suite on one fleet.

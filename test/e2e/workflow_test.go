@@ -315,5 +315,5 @@ func (f *fleet) dump(ctx context.Context, t *testing.T, namespace, name string) 
 	}
 	show(f.hub, workflow...)
 	show(f.hub, "-n", namespace, "get", "events")
-	show(f.hub, "-n", stellarflow.SystemNamespace, "logs", "deployment/stellarflow-hub", "--tail=40")
+	show(f.hub, "-n", stellarflow.SystemNamespace, "logs", "-l", managerSelector, "--prefix", "--tail=40")
 }
