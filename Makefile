@@ -60,9 +60,11 @@ test: ## Run verify, unit, integration and e2e (root for the last)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target, FUZZTIME each
-	@for target in ./transforms:FuzzParsePath ./transforms:FuzzApply ./pkg/hub/upsync:FuzzRender \
-			./pkg/apis/stellarflow:FuzzPlacementOf ./pkg/apis/stellarflow:FuzzParseObserved; do \
-		go test $${target%%:*} -run '^$$' -fuzz "^$${target##*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x || exit 1; \
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "== $$package $$target"; \
+			go test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $(TESTARGS) || exit 1; \
+		done; \
 	done
 
 .PHONY: needs-root

@@ -120,7 +120,7 @@ func TestOrder(t *testing.T) {
 	want := [][]string{
 		{"ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"},
 		{"Deployment"},
-		{"PodDisruptionBudget", "RoleBinding", "Role", "ClusterRoleBinding", "ClusterRole", "ServiceAccount", "Namespace"},
+		{"NetworkPolicy", "PodDisruptionBudget", "RoleBinding", "Role", "ClusterRoleBinding", "ClusterRole", "ServiceAccount", "Namespace"},
 		{"CustomResourceDefinition"},
 	}
 	if diff := cmp.Diff(want, [][]string{kinds(guard), kinds(manager), kinds(rest), kinds(definitions)}); diff != "" {

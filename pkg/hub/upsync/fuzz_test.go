@@ -3,6 +3,7 @@ package upsync
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -142,4 +143,64 @@ func checkLocation(t *testing.T, key, folded string, value any) {
 // fold is a key as encoding/json compares it with the names of fields.
 func fold(key string) string {
 	return string(bytes.ToLower(bytes.ToUpper([]byte(key))))
+}
+
+// FuzzUnpack: packed nodes give an object within the limits that pack gives again, or ErrNotMirrorable.
+func FuzzUnpack(f *testing.F) {
+	for _, nodes := range []string{`{}`, `{"n":{"id":"n","x":[1,2.50,"a"]}}`, `null`, `[]`, strings.Repeat("[", 300)} {
+		f.Add(packed(f, nodes))
+	}
+	f.Add("!")
+	f.Fuzz(func(t *testing.T, text string) {
+		nodes, err := unpack(text)
+		if err != nil {
+			if !errors.Is(err, ErrNotMirrorable) || len(err.Error()) > 500 {
+				t.Errorf("unpack(%q) = %v", text, err)
+			}
+			return
+		}
+		again, err := pack(nodes)
+		if err != nil {
+			t.Fatalf("%q cannot be packed again: %v", text, err)
+		}
+		if read, err := unpack(again); err != nil || !cmp.Equal(nodes, read) {
+			t.Errorf("%q is not read back: %v", text, err)
+		}
+	})
+}
+
+// FuzzSound: what sound lets pass, the decoder nests no deeper and makes no more values of.
+func FuzzSound(f *testing.F) {
+	for _, raw := range []string{`{"a":[1,{"b":"]}\\\""}]}`, strings.Repeat(`[`, 257), strings.Repeat(`{"a":`, 256) + "1" + strings.Repeat("}", 256), `"\\"`, `"`} {
+		f.Add([]byte(raw))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var value any
+		if sound(raw) != nil || json.Unmarshal(raw, &value) != nil {
+			return
+		}
+		if depth, values := measure(value); depth > maxDepth || values > maxValues {
+			t.Errorf("%d deep, %d values", depth, values)
+		}
+	})
+}
+
+func measure(value any) (depth, values int) {
+	var children []any
+	switch value := value.(type) {
+	case map[string]any:
+		for _, child := range value {
+			children = append(children, child)
+		}
+	case []any:
+		children = value
+	default:
+		return 0, 1
+	}
+	values = 1
+	for _, child := range children {
+		d, v := measure(child)
+		depth, values = max(depth, d), values+v
+	}
+	return depth + 1, values
 }
