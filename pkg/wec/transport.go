@@ -80,5 +80,9 @@ func (l *link) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	sent := request.WithContext(request.Context()) // a shallow copy: a RoundTripper must not change its request
 	sent.URL, sent.Host = &address, to.base.Host
-	return to.round.RoundTrip(sent)
+	response, err := to.round.RoundTrip(sent)
+	if err != nil {
+		return nil, err
+	}
+	return limit(request, response, WatchIdle)
 }

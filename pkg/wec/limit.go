@@ -1,0 +1,132 @@
+package wec
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// What a WEC may answer, in bytes and unpacked: a hub that reads more than it has memory for is gone for every other cluster too.
+const (
+	// MaxList bounds a list: 20,000 Workflows' metadata of 3 KiB.
+	MaxList = 64 << 20
+	// MaxObject bounds every other answer, and each event of a watch: an API server's own limit for an object is about 1.5 MiB in
+	// etcd and 3 MiB in a request (k8s.io/apiserver pkg/server/config.go, MaxRequestBodyBytes).
+	MaxObject = 8 << 20
+)
+
+// WatchIdle is how long a watch may be without a byte. An API server sends bookmarks about every minute
+// (k8s.io/apiserver pkg/storage/cacher, defaultBookmarkFrequency), so one that is silent for longer has lost its peer somewhere
+// behind a proxy; it is then begun anew from where it was.
+const WatchIdle = 5 * time.Minute
+
+// TooLargeError says that an answer was larger than what is read of a WEC.
+type TooLargeError struct {
+	Request string
+	Limit   int64
+}
+
+// Error says what was asked and how much is read.
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the answer to %s is larger than the %d MiB that are read of a cluster", e.Request, e.Limit>>20)
+}
+
+// limit makes the body of an answer fail beyond what its request may bring. It counts what the transport has unpacked, so a small
+// answer that unpacks into a large one is caught on the way.
+func limit(request *http.Request, response *http.Response, idle time.Duration) (*http.Response, error) {
+	most, what := int64(MaxObject), request.Method+" "+request.URL.Path
+	watch := isWatch(request)
+	if request.Method == http.MethodGet && strings.HasSuffix(request.URL.Path, "/"+stellarflow.Workflows.Resource) && !watch {
+		most = MaxList
+	}
+	if response.ContentLength > most {
+		_ = response.Body.Close()
+		return nil, &TooLargeError{what, most}
+	}
+	body := &bounded{ReadCloser: response.Body, err: &TooLargeError{what, most}, left: most, most: most}
+	if watch && response.StatusCode == http.StatusOK {
+		body.events = true
+		body.silence = time.AfterFunc(idle, func() { _ = response.Body.Close() })
+		body.idle = idle
+	}
+	response.Body = body
+	return response, nil
+}
+
+func isWatch(request *http.Request) bool {
+	value := request.URL.Query().Get("watch")
+	return value == "true" || value == "1"
+}
+
+// bounded is a body that fails once more was read than is left.
+type bounded struct {
+	io.ReadCloser
+	err        error
+	left, most int64
+
+	// Of a watch, each event has the whole bound. Events in JSON end where the nesting does; the decoder of binary ones bounds
+	// them itself (k8s.io/apimachinery pkg/runtime/serializer/streaming: 16 MiB).
+	events   bool
+	binary   bool
+	depth    int
+	inString bool
+	escaped  bool
+	silence  *time.Timer
+	idle     time.Duration
+}
+
+// Read reads on, or fails with the TooLargeError.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, b.err
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.silence != nil {
+		b.silence.Reset(b.idle)
+	}
+	if b.events {
+		b.count(p[:n])
+	} else {
+		b.left -= int64(n)
+	}
+	if b.left < 0 {
+		return 0, b.err
+	}
+	return n, err
+}
+
+// count charges bytes to the event that they belong to.
+func (b *bounded) count(p []byte) {
+	for _, c := range p {
+		if b.left--; b.left < 0 {
+			return
+		}
+		switch {
+		case b.escaped:
+			b.escaped = false
+		case b.inString && c == '\\':
+			b.escaped = true
+		case c == '"':
+			b.inString = !b.inString
+		case b.inString:
+		case c == '{' || c == '[':
+			b.depth++
+		case c == '}' || c == ']':
+			if b.depth--; b.depth <= 0 {
+				b.depth, b.left = 0, b.most
+			}
+		}
+	}
+}
+
+// Close ends the answer.
+func (b *bounded) Close() error {
+	if b.silence != nil {
+		b.silence.Stop()
+	}
+	return b.ReadCloser.Close()
+}

@@ -1,0 +1,127 @@
+package wec
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// repeat reads one piece of text for ever, n times.
+type repeat struct {
+	text string
+	n    int64
+	rest string
+}
+
+func (r *repeat) Read(p []byte) (int, error) {
+	if r.rest == "" {
+		if r.n == 0 {
+			return 0, io.EOF
+		}
+		r.n--
+		r.rest = r.text
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+func TestLimit(t *testing.T) {
+	const list, watch, object = "/apis/argoproj.io/v1alpha1/workflows", "/apis/argoproj.io/v1alpha1/workflows?watch=true", "/apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w"
+	mebi := strings.Repeat("x", 1<<20)
+	event := `{"type":"ADDED","object":{"a":"}\"{` + mebi + `"}}` + "\n"
+	cases := map[string]struct {
+		reason string
+		path   string
+		piece  string
+		n      int64
+		length int64
+		fails  bool
+	}{
+		"Object":        {"the largest that an API server keeps is far below", object, mebi, 8, -1, false},
+		"LargeObject":   {"one more byte", object, mebi + "x", 8, -1, true},
+		"SaidLarge":     {"what says that it is too large is not read", object, "", 0, MaxObject + 1, true},
+		"List":          {"many Workflows", list, mebi, 64, -1, false},
+		"LargeList":     {"more than the hub has memory for", list, mebi, 65, -1, true},
+		"Watch":         {"a watch goes on for ever", watch, event, 100, -1, false},
+		"LargeEvent":    {"one event that never ends", watch, `{"a":"` + mebi, 9, -1, true},
+		"SpreadEvent":   {"its line breaks do not help it", watch, `{"a":{},` + "\n" + strings.Repeat(" ", 1<<20), 9, -1, true},
+		"BetweenEvents": {"nor does it count what is no event", watch, strings.Repeat("\n", 1<<20), 9, -1, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://wec"+tc.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := limit(request, &http.Response{
+				StatusCode: http.StatusOK, ContentLength: tc.length, Body: io.NopCloser(&repeat{text: tc.piece, n: tc.n}),
+			}, time.Hour)
+			if err == nil {
+				_, err = io.Copy(io.Discard, response.Body)
+				_ = response.Body.Close()
+			}
+			var large *TooLargeError
+			if errors.As(err, &large) != tc.fails || !tc.fails && err != nil {
+				t.Errorf("%s: %v", tc.reason, err)
+			}
+		})
+	}
+}
+
+// TestPackedBomb: what counts is what an answer unpacks to.
+func TestPackedBomb(t *testing.T) {
+	var packed bytes.Buffer
+	pack := gzip.NewWriter(&packed)
+	if _, err := io.Copy(pack, &repeat{text: strings.Repeat(" ", 1<<20), n: 100}); err != nil {
+		t.Fatal(err)
+	}
+	if err := pack.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if packed.Len() > MaxObject/10 {
+		t.Fatalf("the bomb has %d bytes", packed.Len())
+	}
+	clients, _ := dial(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(packed.Bytes())
+	}))
+	_, err := clients.Objects.Resource(stellarflow.Workflows).Namespace("argo").Get(t.Context(), "w", metav1.GetOptions{})
+	if err == nil || !strings.Contains(err.Error(), "the answer to GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w is larger than the 8 MiB that are read of a cluster") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestSilentWatch: a watch without a byte is ended, one that says something is not.
+func TestSilentWatch(t *testing.T) {
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://wec/apis/argoproj.io/v1alpha1/workflows?watch=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, writer := io.Pipe()
+	response, err := limit(request, &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: reader}, 300*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	go func() {
+		for range 10 {
+			_, _ = writer.Write([]byte("{}"))
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	read, err := io.ReadAll(response.Body)
+	if len(read) != 20 || err == nil {
+		t.Errorf("%d bytes were read, then %v", len(read), err)
+	}
+}
