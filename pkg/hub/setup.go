@@ -162,6 +162,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	syncer := h.syncer(store, placer)
 	syncer.Tombstones = tombstones
 	connections.Handler = syncer
+	placer.RestoredAt, syncer.RestoredAt = connections.RestoredAt, connections.RestoredAt
 	h.forget = []func(metav1.Object){syncer.Forget, placer.Forget}
 	if options.Metrics != nil {
 		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, tombstones: tombstones, now: options.Now, log: h.log.WithName("metrics")}).snapshot
@@ -193,6 +194,7 @@ func (h *hub) connections() (*cluster.Fleet, <-chan event.TypedGenericEvent[*clu
 	return &cluster.Fleet{
 		HubID: h.id, Now: h.options.Now, Log: h.log.WithName("connections"), Kubeconfig: h.options.Kubeconfig, Transport: h.options.WECTransport,
 		Metrics: h.options.Metrics, Beats: h.beats, Identity: h.options.identity(), Timing: h.options.Timing.Connection,
+		HubVersion: h.version, Observed: h.observed,
 		Changed: func(state cluster.State) {
 			news := event.TypedGenericEvent[*clusterv1.ManagedCluster]{Object: &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: string(state.Name)}}}
 			toCluster <- news

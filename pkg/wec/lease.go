@@ -45,6 +45,8 @@ type LeaseOptions struct {
 	Timing   LeaseTiming
 	Hold     *Hold
 	Now      func() time.Time
+	// Hub says how far the hub's store has come, nil for nobody.
+	Hub HubVersion
 	// Changed is called, by any goroutine, when State may return something else.
 	Changed func()
 }
@@ -59,10 +61,12 @@ type Lease struct {
 		end  context.CancelFunc // of the election under way, nil if there is none
 		done chan struct{}
 	}
-	mu      sync.Mutex
-	cluster types.UID // the WEC's identity
-	seen    seen
-	told    LeaseState
+	mu       sync.Mutex
+	cluster  types.UID // the WEC's identity
+	restored time.Time // see RestoredAt
+	stamped  time.Time // when the hub's version was last written
+	seen     seen
+	told     LeaseState
 }
 
 // seen is what the last requests found.
@@ -211,6 +215,9 @@ func (l *Lease) note(lease *coordinationv1.Lease, err error) {
 		l.seen.err = err
 	} else {
 		l.seen = l.seen.after(lease.Spec, l.Identity, l.Now())
+		if at := restoredAt(lease); at.After(l.restored) {
+			l.restored = at
+		}
 	}
 	l.mu.Unlock()
 	l.tell()

@@ -65,6 +65,7 @@ func (r leases) Create(ctx context.Context, lease *coordinationv1.Lease, options
 		l.note(nil, err)
 		return nil, err
 	}
+	l.stamp(ctx, lease)
 	began := l.Now()
 	created, err := r.LeaseInterface.Create(ctx, lease, options)
 	if err == nil {
@@ -84,6 +85,8 @@ func (r leases) Update(ctx context.Context, lease *coordinationv1.Lease, options
 			return nil, errTaken
 		}
 		l.Hold.interrupt()
+	} else {
+		l.stamp(ctx, lease)
 	}
 	began := l.Now()
 	updated, err := r.LeaseInterface.Update(ctx, lease, options)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +40,8 @@ type Facts struct {
 	ID types.UID
 	// Version is the Kubernetes version, such as v1.34.4.
 	Version string
+	// ResourceVersion is that of its store, 0 if it is no number.
+	ResourceVersion uint64
 	// Skew is the WEC's clock minus the hub's, to the second.
 	Skew time.Duration
 }
@@ -53,6 +56,7 @@ const (
 	ReasonBadCredential = "CredentialInvalid" //nolint:gosec // a reason, not a credential
 	ReasonChanged       = "ClusterChanged"
 	ReasonConnecting    = "Connecting"
+	ReasonRestored      = "ClusterRestored"
 	ReasonHeldElsewhere = "LeaseHeldElsewhere"
 )
 
@@ -83,13 +87,14 @@ func (c *Clients) Probe(ctx context.Context, now func() time.Time) (Facts, error
 		return facts, &Trouble{ReasonUnreachable, "what answers is no API server, since its namespace kube-system has no UID: check the address"}
 	}
 	facts.ID = namespace.UID
-	_, err = c.Metadata.Resource(stellarflow.Workflows).List(ctx, metav1.ListOptions{Limit: 1})
+	list, err := c.Metadata.Resource(stellarflow.Workflows).List(ctx, metav1.ListOptions{Limit: 1})
 	switch {
 	case apierrors.IsNotFound(err):
 		return facts, &Trouble{ReasonArgoMissing, "the cluster does not serve workflows.argoproj.io/v1alpha1: install Argo Workflows there"}
 	case err != nil:
 		return facts, troubleOf(err, "list workflows.argoproj.io")
 	}
+	facts.ResourceVersion, _ = strconv.ParseUint(list.ResourceVersion, 10, 64)
 	if facts.Skew.Abs() > MaxClockSkew {
 		return facts, &Trouble{ReasonClockSkew, fmt.Sprintf("the cluster's clock differs from the hub's by more than %s: synchronise both with NTP", MaxClockSkew)}
 	}

@@ -12,6 +12,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -92,8 +93,8 @@ func isLease(r *http.Request) bool { return strings.Contains(r.URL.Path, "/lease
 func TestCloneDoesNotAct(t *testing.T) {
 	timing := leaseTiming(20 * time.Second)
 	c, first, ns := setUp(t, managerOptions{timing: timing})
-	holder := c.holder(t, "cluster1", "")
 	c.condition(t, "cluster1", withReason("Ready"))
+	holder := c.holder(t, "cluster1", "")
 
 	clone := &writes{}
 	startManager(t, c, managerOptions{timing: timing, wecTransport: clone.wrap})
@@ -194,8 +195,8 @@ func TestCrashedHolder(t *testing.T) {
 			return next.RoundTrip(r)
 		})
 	}})
-	holder := c.holder(t, "cluster1", "")
 	c.condition(t, "cluster1", withReason("Ready"))
+	holder := c.holder(t, "cluster1", "")
 	dead.Store(true)
 	first.stop()
 	startManager(t, c, managerOptions{timing: leaseTiming(duration)})
@@ -212,6 +213,7 @@ func TestCrashedHolder(t *testing.T) {
 func TestLeaseDeletedByHand(t *testing.T) {
 	timing := leaseTiming(20 * time.Second)
 	c, _, ns := setUp(t, managerOptions{timing: timing})
+	c.condition(t, "cluster1", withReason("Ready"))
 	holder := c.holder(t, "cluster1", "")
 	clone := &writes{}
 	startManager(t, c, managerOptions{timing: timing, wecTransport: clone.wrap})
@@ -254,4 +256,65 @@ func TestLeaseRightsMissing(t *testing.T) {
 	}
 	c.wecs["cluster1"].waitFor(t, ns, "waits", "the WEC copy", exists)
 	c.condition(t, "cluster1", withReason("Ready"))
+}
+
+// TestRestoredHubIsNoticed starts a manager whose hub is behind what an earlier one saw, as after a restore of its etcd.
+func TestRestoredHubIsNoticed(t *testing.T) {
+	c, m, _ := setUp(t, managerOptions{})
+	recorded := func(what string, ok func(version, restored string) bool) (version, restored string) {
+		eventually(t, what, func(ctx context.Context) (bool, string) {
+			lease, err := c.lease(ctx, "cluster1")
+			if err != nil {
+				return false, err.Error()
+			}
+			version, restored = lease.Annotations[stellarflow.AnnotationHubVersion], lease.Annotations[stellarflow.AnnotationHubRestored]
+			return ok(version, restored), fmt.Sprintf("version %q, restored %q", version, restored)
+		})
+		return version, restored
+	}
+	_, before := recorded("the hub's version on the Lease", func(version, _ string) bool { return version != "" })
+	m.stop()
+	lease, err := c.lease(t.Context(), "cluster1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const future = "900000000000000"
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, stellarflow.AnnotationHubVersion, future)
+	if _, err := c.wecs["cluster1"].core.CoordinationV1().Leases(lease.Namespace).Patch(t.Context(), lease.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m = startManager(t, c, managerOptions{})
+	_, at := recorded("that the hub was restored", func(version, restored string) bool { return version != future && restored != before })
+	m.stop()
+	startManager(t, c, managerOptions{})
+	c.condition(t, "cluster1", withReason("Ready"))
+	if _, again := recorded("the hub's version", func(string, string) bool { return true }); again != at {
+		t.Errorf("one restore is seen twice: %s, then %s", at, again)
+	}
+}
+
+// TestRestoredClusterIsSaid lets a hub copy hold a resourceVersion that its cluster has not reached, as after a restore there.
+func TestRestoredClusterIsSaid(t *testing.T) {
+	c, m, ns := setUp(t, managerOptions{})
+	c.submit(t, ns, "restored", "cluster1")
+	c.wecs["cluster1"].waitFor(t, ns, "restored", "the WEC copy", exists)
+	c.wecs["cluster1"].argo(t, ns, "restored", "Running")
+	hubCopy := c.hub.waitFor(t, ns, "restored", "phase Running", inPhase("Running"))
+	m.stop()
+	observed, ok := stellarflow.ParseObserved(c.hub.get(t.Context(), ns, "restored").GetAnnotations()[stellarflow.AnnotationObserved])
+	if !ok {
+		t.Fatalf("nothing was observed: %s", describe(hubCopy))
+	}
+	observed.ResourceVersion = "900000000000000"
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, stellarflow.AnnotationObserved, observed.String())
+	if _, err := c.hub.as(t, hubManager).Resource(stellarflow.Workflows).Namespace(ns).Patch(t.Context(), "restored", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	startManager(t, c, managerOptions{})
+	said := c.condition(t, "cluster1", withReason("ClusterRestored"))
+	if said.Status != metav1.ConditionTrue || !strings.Contains(said.Message, "was restored from a backup") {
+		t.Errorf("the condition is %s: %s", said.Status, said.Message)
+	}
+	c.submit(t, ns, "new", "cluster1")
+	c.wecs["cluster1"].waitFor(t, ns, "new", "the WEC copy: the cluster can be used", exists)
 }

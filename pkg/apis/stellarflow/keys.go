@@ -43,6 +43,14 @@ const (
 	FinalizerHarvest = Prefix + "harvest"
 )
 
+// Keys on the Lease of a hub on a WEC.
+const (
+	// AnnotationHubVersion is the hub's resourceVersion as last seen. A hub whose current one is lower was restored from a backup.
+	AnnotationHubVersion = Prefix + "hub-resource-version"
+	// AnnotationHubRestored says when (RFC 3339) the hub was last found to have been restored from a backup.
+	AnnotationHubRestored = Prefix + "hub-restored-at"
+)
+
 // Values of AnnotationRequest.
 const (
 	// RequestAbandon ends the hub copy as Error although its WEC copy may still run.

@@ -46,6 +46,7 @@ type Connection struct {
 	changed    func(State)
 	metrics    *metrics.Metrics
 	beats      *heartbeat.Beats
+	observed   Observed
 	replace    func(*Connection) // starts anew with the candidate, which is another cluster
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	state      atomic.Pointer[State]
@@ -60,6 +61,7 @@ type Connection struct {
 	// The probe loop's own.
 	fixedID types.UID
 	listing listing
+	highest highest
 
 	watch     atomic.Pointer[wec.Watch] // complete, though it may be lost
 	publishMu sync.Mutex

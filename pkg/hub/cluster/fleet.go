@@ -36,6 +36,10 @@ type Fleet struct {
 	// Identity tells this process from every other that may take itself for the same hub.
 	Identity string
 	Timing   Timing
+	// HubVersion reads the hub's resourceVersion; nil for none.
+	HubVersion func(context.Context) (uint64, error)
+	// Observed returns the highest resourceVersion of a WEC that hub copies hold; nil for none.
+	Observed Observed
 
 	// Transport wraps the transport to every WEC, nil for none.
 	Transport transport.WrapperFunc
@@ -51,6 +55,7 @@ type Fleet struct {
 	connections map[stellarflow.ClusterName]*member
 	ending      map[stellarflow.ClusterName]chan struct{} // of connections that were removed
 	primed      bool
+	version     hubVersion
 }
 
 type member struct {
@@ -67,6 +72,10 @@ func (f *Fleet) Start(ctx context.Context) error {
 		f.connections, f.ending = map[stellarflow.ClusterName]*member{}, map[stellarflow.ClusterName]chan struct{}{}
 	}
 	f.mu.Unlock()
+	if f.HubVersion != nil {
+		f.version.read = f.HubVersion
+		go f.follow(ctx)
+	}
 	if err := f.Prime(ctx); err != nil {
 		return err
 	}
@@ -148,7 +157,7 @@ func (f *Fleet) newConnection(name stellarflow.ClusterName, clients *wec.Clients
 	timing := f.Timing.orDefault()
 	c := &Connection{
 		Name: name, Clients: clients, hubID: f.HubID, timing: timing, handler: f.Handler, now: f.Now, log: f.Log.WithValues("cluster", name),
-		changed: f.Changed, metrics: f.Metrics, beats: f.Beats, replace: f.replace, hold: hold, kick: make(chan struct{}, 1), listing: newListing(timing),
+		changed: f.Changed, metrics: f.Metrics, beats: f.Beats, observed: f.Observed, replace: f.replace, hold: hold, kick: make(chan struct{}, 1), listing: newListing(timing),
 		done: make(chan struct{}), orphans: map[types.NamespacedName]bool{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}
@@ -161,7 +170,12 @@ func (f *Fleet) newConnection(name stellarflow.ClusterName, clients *wec.Clients
 func (f *Fleet) connect(m *member) {
 	ctx, stop := context.WithCancel(f.ctx)
 	m.stop = stop
+	var version wec.HubVersion
+	if f.HubVersion != nil {
+		version = &f.version
+	}
 	m.lease = wec.NewLease(wec.LeaseOptions{
+		Hub:     version,
 		Clients: m.Clients, HubID: f.HubID, Identity: f.Identity, Timing: m.timing.Lease, Hold: m.hold, Now: f.Now,
 		Changed: func() { m.assess(ctx) },
 	})

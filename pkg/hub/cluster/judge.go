@@ -14,6 +14,8 @@ type findings struct {
 	facts  wec.Facts
 	err    error
 	lease  wec.LeaseState
+	// restored is true while the WEC's resourceVersion is below one that was seen.
+	restored bool
 	// listed is true once a watch was complete; unlisted, while the last list took too long.
 	listed, unlisted bool
 }
@@ -52,7 +54,7 @@ func judge(f findings, last State) (State, bool) {
 	case f.lease.Since.IsZero(), !f.listed:
 		return last, false
 	}
-	next.Connected = true
+	next.Connected, next.Restored = true, f.restored
 	if trouble != nil {
 		next.Reason, next.Message = trouble.Reason, trouble.Message
 	}

@@ -78,7 +78,13 @@ func (c *Connection) check(ctx context.Context) bool {
 	default:
 		c.lease.Pause()
 	}
-	c.learn(ctx, func(f *findings) { f.probed, f.facts, f.err = true, facts, err })
+	restored := !changed && c.highest.restored(facts, func() uint64 {
+		if c.observed == nil {
+			return 0
+		}
+		return c.observed(ctx, c.Name, facts.ID)
+	})
+	c.learn(ctx, func(f *findings) { f.probed, f.facts, f.err, f.restored = true, facts, err, restored })
 	return err == nil
 }
 

@@ -137,6 +137,9 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 		condition.Reason, condition.Message = state.Reason, state.Message
 		if state.Healthy() {
 			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, ReasonReady, "the cluster answers and its Workflows are watched"+orphanText(state.Orphans)
+			if state.Restored {
+				condition.Reason, condition.Message = wec.ReasonRestored, messageRestored+orphanText(state.Orphans)
+			}
 		}
 		if !meta.IsStatusConditionPresentAndEqual(managed.Status.Conditions, clusterv1.ManagedClusterConditionJoined, metav1.ConditionTrue) && state.Facts.Version != "" {
 			updated.Status.Version.Kubernetes = state.Facts.Version
@@ -151,6 +154,9 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 	}
 	return nil
 }
+
+const messageRestored = "the cluster was restored from a backup: a Workflow whose copy there is older than what was mirrored is not mirrored until the copy is newer again, " +
+	"and one that is missing there ends as Error"
 
 // maxOrphansNamed bounds the message.
 const maxOrphansNamed = 10

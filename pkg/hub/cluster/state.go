@@ -21,6 +21,8 @@ type State struct {
 	Reason, Message string
 	// Facts are those of the last probe that answered.
 	Facts wec.Facts
+	// Restored is true while the WEC is connected and its resourceVersion is below one that was seen: it was restored from a backup.
+	Restored bool
 	// LeaseSince is since when nobody but this process has held the Lease there, zero while it does not hold it.
 	LeaseSince time.Time
 	// Orphans are the unfinished WEC copies of our origin that the hub does not know, sorted.
@@ -37,6 +39,6 @@ func (s State) ID() types.UID { return s.Facts.ID }
 
 // same reports whether two states say the same to people and deciders.
 func (s State) same(other State) bool {
-	return s.Connected == other.Connected && s.Reason == other.Reason && s.Message == other.Message && s.Tried == other.Tried && s.LeaseSince.Equal(other.LeaseSince) &&
+	return s.Connected == other.Connected && s.Reason == other.Reason && s.Message == other.Message && s.Tried == other.Tried && s.LeaseSince.Equal(other.LeaseSince) && s.Restored == other.Restored &&
 		s.Facts.ID == other.Facts.ID && s.Facts.Version == other.Facts.Version && slices.Equal(s.Orphans, other.Orphans)
 }
