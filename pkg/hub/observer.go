@@ -65,6 +65,7 @@ func (o *observer) cluster(managed *clusterv1.ManagedCluster) (metrics.Cluster, 
 	}
 	state := connection.State()
 	c.Connected, c.Reason, c.Orphans, c.Queue = state.Connected, state.Reason, len(state.Orphans), connection.QueueDepth()
+	c.LeaseHeld = !state.LeaseSince.IsZero()
 	if state.Healthy() {
 		c.Reason = cluster.ReasonReady
 	}

@@ -45,7 +45,7 @@ func full(t *testing.T) (*Metrics, map[string]*dto.MetricFamily) {
 	everything(m, "cluster1")
 	m.Snapshot = func() Snapshot {
 		return Snapshot{Leading: true, Waiting: 3, Clusters: []Cluster{
-			{Name: "cluster1", Connected: true, Reason: "Ready", Queue: 4, Lag: 5 * time.Second, Unfinished: 6, Orphans: 7, Tombstones: 8},
+			{Name: "cluster1", Connected: true, Reason: "Ready", LeaseHeld: true, Queue: 4, Lag: 5 * time.Second, Unfinished: 6, Orphans: 7, Tombstones: 8},
 			{Name: "cluster2", Reason: "Unreachable", Lag: -time.Second},
 		}}
 	}
@@ -157,7 +157,7 @@ func TestNoMetrics(t *testing.T) {
 func TestGauges(t *testing.T) {
 	_, families := full(t)
 	for name, want := range map[string]float64{
-		"stellarflow_workflows_waiting": 3, "stellarflow_cluster_connected": 1, "stellarflow_queue_depth": 4, "stellarflow_sync_lag_seconds": 5,
+		"stellarflow_workflows_waiting": 3, "stellarflow_cluster_connected": 1, "stellarflow_queue_depth": 4, "stellarflow_cluster_lease_held": 1, "stellarflow_sync_lag_seconds": 5,
 		"stellarflow_workflows_unfinished": 6, "stellarflow_orphans": 7, "stellarflow_tombstones": 8,
 	} {
 		if got := families[name].GetMetric()[0].GetGauge().GetValue(); got != want {

@@ -23,7 +23,9 @@ type Cluster struct {
 	Connected bool
 	// Reason is that of the condition StellarflowConnected.
 	Reason string
-	Queue  int
+	// LeaseHeld is true while this hub holds its Lease on the cluster.
+	LeaseHeld bool
+	Queue     int
 	// Lag is the age of the oldest change there that the hub does not show yet.
 	Lag                             time.Duration
 	Unfinished, Orphans, Tombstones int
@@ -37,12 +39,13 @@ var (
 	gaugeWaiting   = gauge("workflows_waiting", "Workflows that are not placed and say what they wait for.")
 	gaugeConnected = gauge("cluster_connected", "1 if the cluster answers and its Workflows are watched, else 0; the reason is that of its condition StellarflowConnected.",
 		labelCluster, "reason")
+	gaugeLease      = gauge("cluster_lease_held", "1 if this hub holds its Lease on the cluster, without which it writes nothing there, else 0.", labelCluster)
 	gaugeQueue      = gauge("queue_depth", "Workflows of the cluster that wait for a worker; those that wait for a time are not counted.", labelCluster)
 	gaugeLag        = gauge("sync_lag_seconds", "Age of the oldest change that the cluster's watch has shown and the hub does not show yet; of a cluster that is not connected at least the time since then.", labelCluster)
 	gaugeUnfinished = gauge("workflows_unfinished", "Workflows that are placed on the cluster and have not ended.", labelCluster)
 	gaugeOrphans    = gauge("orphans", "Unfinished copies on the cluster that no Workflow of the hub claims.", labelCluster)
 	gaugeTombstones = gauge("tombstones", "Copies on the cluster that were given up and are removed when they are seen.", labelCluster)
-	gauges          = []*prometheus.Desc{gaugeWaiting, gaugeConnected, gaugeQueue, gaugeLag, gaugeUnfinished, gaugeOrphans, gaugeTombstones}
+	gauges          = []*prometheus.Desc{gaugeWaiting, gaugeConnected, gaugeLease, gaugeQueue, gaugeLag, gaugeUnfinished, gaugeOrphans, gaugeTombstones}
 )
 
 func (s Snapshot) collect(values chan<- prometheus.Metric) {
@@ -56,6 +59,7 @@ func (s Snapshot) collect(values chan<- prometheus.Metric) {
 	for _, c := range s.Clusters {
 		name := string(c.Name)
 		send(gaugeConnected, number(c.Connected), name, c.Reason)
+		send(gaugeLease, number(c.LeaseHeld), name)
 		send(gaugeQueue, float64(c.Queue), name)
 		send(gaugeLag, max(0, c.Lag).Seconds(), name)
 		send(gaugeUnfinished, float64(c.Unfinished), name)
