@@ -44,14 +44,28 @@ unit: ## Run the tests that need nothing
 integration: ## Run the tests against real API servers
 	@assets=$$(go run ./hack/fleet assets) && KUBEBUILDER_ASSETS="$$assets" STELLARFLOW_MINIO="$$assets/minio" go run ./hack/suite integration -count=1 -timeout=20m $(TESTARGS) ./test/integration/...
 
+# Seed and number of Workflows of make chaos. make chaos-few runs a few hundred with seed 42 and one of the day, and the mutants.
+SEED ?=
+N ?= 10000
+
+.PHONY: chaos
+chaos: ## Break API servers, networks and managers under N Workflows and check the laws (SEED, N)
+	@assets=$$(go run ./hack/fleet assets) && KUBEBUILDER_ASSETS="$$assets" SEED="$(SEED)" N="$(N)" go run ./test/chaos/run
+
+.PHONY: chaos-few
+chaos-few: ## Run a small chaos, and its checker against a manager that breaks each law
+	@assets=$$(go run ./hack/fleet assets) && seed="$(SEED)" && seed="$${seed:-$$(date +%Y%m%d)}" && \
+	echo "chaos: seeds 42 and $$seed: SEED=$$seed make chaos-few runs this again" && \
+	KUBEBUILDER_ASSETS="$$assets" SEED="$$seed" go run ./hack/suite chaos -count=1 -timeout=15m $(TESTARGS) ./test/chaos/...
+
 .PHONY: e2e
 e2e: needs-root ## Run the tests against real clusters (root)
 	@go run ./hack/suite -stream e2e -count=1 -timeout=40m $(TESTARGS) ./test/e2e/...
 
 .PHONY: test
-test: ## Run verify, unit, integration and e2e (root for the last)
+test: ## Run verify, unit, integration, chaos-few and e2e (root for the last)
 	@failed=; \
-	for suite in verify unit integration e2e; do \
+	for suite in verify unit integration chaos-few e2e; do \
 		echo "== $$suite"; \
 		$(MAKE) $$suite || failed="$$failed $$suite"; \
 	done; \

@@ -1,0 +1,140 @@
+package history
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// Kind is what a record says.
+type Kind string
+
+// The kinds.
+const (
+	// Stored: a revision of a Workflow. Deleted: it is gone; the record has its last state.
+	Stored  Kind = "Stored"
+	Deleted Kind = "Deleted"
+	// Restored: the cluster's etcd was replaced by an older copy. Everything that is in it follows as Stored with Text Carried.
+	Restored Kind = "Restored"
+	// Acted: a person does something to a Workflow; Text is an Act.
+	Acted Kind = "Acted"
+	// Began: a manager begins to act that knows nothing but what is stored: a new process, or one that takes over.
+	Began Kind = "Began"
+	// Faulted: Text says what is broken or mended.
+	Faulted Kind = "Faulted"
+	// Quiet: all is mended and had its time: every Workflow must be finished. Ended: everything was deleted and had its time.
+	Quiet Kind = "Quiet"
+	Ended Kind = "Ended"
+)
+
+// Acts of people that change what the hub may show.
+const (
+	// ActForced: the copy was deleted on a WEC and its finalizers were taken off.
+	ActForced = "forced"
+	// ActHubForced: the finalizers of a hub copy were taken off as docs/spec/workflow.md says for a lost cluster.
+	ActHubForced = "hub-forced"
+	// ActDisowned: our annotations of a WEC copy were changed by somebody on the WEC.
+	ActDisowned = "disowned"
+	// ActRetried: a finished WEC copy was made to run again; until the hub has put harvest back nothing holds it.
+	ActRetried = "retried"
+	// ActGivenUp: a person asked the hub to abandon or move the Workflow.
+	ActGivenUp = "given-up"
+)
+
+// Carried is the text of a Stored record of what a restored etcd holds.
+const Carried = "carried"
+
+// RanOnHub begins the message of a Workflow that the simulated Argo controller of the hub runs.
+const RanOnHub = "runs on the hub"
+
+// Hub is the name of the hub in Record.Cluster.
+const Hub = "hub"
+
+// Record is one thing that happened.
+type Record struct {
+	Time     time.Time `json:"time"`
+	Kind     Kind      `json:"kind"`
+	Cluster  string    `json:"cluster,omitempty"`
+	Revision int64     `json:"revision,omitempty"`
+	Workflow Workflow  `json:"workflow,omitzero"`
+	Text     string    `json:"text,omitempty"`
+}
+
+// Workflow is what the checker uses of one.
+type Workflow struct {
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	UID       string `json:"uid,omitempty"`
+	Deleting  bool   `json:"deleting,omitempty"`
+	Suspended bool   `json:"suspended,omitempty"`
+	// Decoy marks an object that the test made and that nobody may touch.
+	Decoy bool `json:"decoy,omitempty"`
+	// HubUID and Attempt are what a WEC copy says of itself; on the hub, what the record says. Placed is the recorded cluster.
+	HubUID  string `json:"hubUID,omitempty"`
+	Attempt int    `json:"attempt,omitempty"`
+	Placed  string `json:"placed,omitempty"`
+	WECUID  string `json:"wecUID,omitempty"`
+	Harvest bool   `json:"harvest,omitempty"`
+	Cleanup bool   `json:"cleanup,omitempty"`
+	// GivenUp: it carries the mark of an abandoned one.
+	GivenUp   bool   `json:"givenUp,omitempty"`
+	Phase     string `json:"phase,omitempty"`
+	Message   string `json:"message,omitempty"`
+	Completed bool   `json:"completed,omitempty"`
+	// Status is a hash of the status, Content one of the whole object.
+	Status  string `json:"status,omitempty"`
+	Content string `json:"content,omitempty"`
+}
+
+// Terminal reports whether it has ended, as Argo says it: label and phase.
+func (w Workflow) Terminal() bool {
+	return w.Completed && slices.Contains([]string{"Succeeded", "Failed", "Error"}, w.Phase)
+}
+
+// LabelDecoy marks decoys.
+const LabelDecoy = "chaos.test/decoy"
+
+// Of reads a stored object.
+func Of(object *unstructured.Unstructured) Workflow {
+	annotations, labels, finalizers := object.GetAnnotations(), object.GetLabels(), object.GetFinalizers()
+	w := Workflow{
+		Namespace: object.GetNamespace(), Name: object.GetName(), UID: string(object.GetUID()), Deleting: object.GetDeletionTimestamp() != nil,
+		Decoy: labels[LabelDecoy] != "", HubUID: annotations[stellarflow.AnnotationHubUID],
+		Harvest: slices.Contains(finalizers, stellarflow.FinalizerHarvest), Cleanup: slices.Contains(finalizers, stellarflow.FinalizerCleanup),
+		GivenUp: annotations[stellarflow.AnnotationAbandoned] != "", Completed: stellarflow.Completed(object), Content: hash(object.Object),
+	}
+	w.Attempt, _ = strconv.Atoi(annotations[stellarflow.AnnotationAttempt]) // zero if it is none
+	w.Suspended, _, _ = unstructured.NestedBool(object.Object, "spec", "suspend")
+	if placement, ok := stellarflow.PlacementOf(object); ok {
+		w.HubUID, w.Attempt, w.Placed, w.WECUID = string(placement.UID), placement.Attempt, string(placement.Cluster), string(placement.WECUID)
+	}
+	if status, found, _ := unstructured.NestedMap(object.Object, "status"); found && len(status) > 0 {
+		w.Phase, _ = status["phase"].(string)
+		w.Message, _ = status["message"].(string)
+		delete(status, "artifactRepositoryRef") // the hub's own
+		w.Status = hash(status)
+	}
+	return w
+}
+
+func hash(content map[string]any) string {
+	raw, err := json.Marshal(content) // what came from JSON goes back
+	if err != nil {
+		return err.Error()
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:8])
+}
+
+// Sort orders records by time. Those of one cluster are in the order of their revisions already.
+func Sort(records []Record) {
+	slices.SortStableFunc(records, func(a, b Record) int { return cmp.Compare(a.Time.UnixNano(), b.Time.UnixNano()) })
+}

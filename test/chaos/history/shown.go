@@ -1,0 +1,100 @@
+package history
+
+import (
+	"regexp"
+)
+
+// Our own words in a status, docs/spec/workflow.md, by phase.
+var (
+	ownPending = regexp.MustCompile(`^(Waiting for a cluster\. |placed on cluster \S+ by policy \S+$|cluster \S+ refused it: |the next step for it on cluster \S+ keeps failing and is tried again: |` +
+		`the hub was restored from a backup at |its copy on cluster \S+ )`)
+	ownVanished = regexp.MustCompile(`^its copy on cluster \S+ was removed there before its end was seen; `)
+	ownGivenUp  = regexp.MustCompile(`^given up on request: `)
+)
+
+// shown checks law 3 on every state that the hub ever stored of a placed Workflow.
+func (c *checker) shown() {
+	for _, uid := range c.order {
+		if hub := c.hub[uid]; hub != nil && !hub.first().Decoy {
+			c.shownOf(uid, hub)
+		}
+	}
+}
+
+// place is where in the history of the WEC copies a status was reported first.
+type place struct {
+	copyIndex, epoch, index int
+}
+
+func (c *checker) shownOf(uid string, hub *object) {
+	reported := c.reported(uid)
+	last, seen := place{}, false
+	placed, epoch := false, 0
+	for _, v := range hub.versions {
+		if v.epoch != epoch {
+			epoch, last, seen = v.epoch, place{}, false
+		}
+		placed = placed || v.Placed != ""
+		if v.Placed == "" || v.gone || v.carried || v.Phase == "" {
+			continue
+		}
+		at, known := reported[key{v.Attempt, v.Status}]
+		switch {
+		case known && at.before(last) && seen:
+			c.find(FalseShown, v.at, uid, "%s steps back: %s %q is older than what it showed before", c.name(uid), v.Phase, v.Message)
+		case known:
+			last, seen = at, true
+		case v.Phase == "Error" && ownVanished.MatchString(v.Message):
+			c.vanished(uid, v)
+		case v.Phase == "Error" && v.GivenUp && ownGivenUp.MatchString(v.Message):
+		case v.Phase == "Pending" && ownPending.MatchString(v.Message) && !seen:
+		case v.Phase == "Pending" && ownPending.MatchString(v.Message):
+			c.find(FalseShown, v.at, uid, "%s steps back to %q after it showed what a cluster said", c.name(uid), v.Message)
+		default:
+			c.find(FalseShown, v.at, uid, "%s shows %s %q (status %s), which no cluster reported for it", c.name(uid), v.Phase, v.Message, v.Status)
+		}
+	}
+	if placed {
+		c.report.Placed++
+	}
+}
+
+// before reports whether a place is earlier in the same epoch of the same copy.
+func (p place) before(other place) bool {
+	return p.copyIndex == other.copyIndex && p.epoch == other.epoch && p.index < other.index
+}
+
+type key struct {
+	attempt int
+	status  string
+}
+
+// reported returns what the WEC copies of a hub copy ever said. Which copies these are was decided when they were created: what
+// somebody writes into their annotations later changes nothing. A status that came back after a restore counts where it was last.
+func (c *checker) reported(hubUID string) map[key]place {
+	all := map[key]place{}
+	for i, wec := range c.copies[hubUID] {
+		for j, v := range wec.versions {
+			if v.Status != "" && !v.gone {
+				all[key{wec.first().Attempt, v.Status}] = place{i, v.epoch, j}
+			}
+		}
+	}
+	return all
+}
+
+// vanished checks that a Workflow of which the hub says that its copy was removed has none, and that a person or a restore removed it.
+func (c *checker) vanished(uid string, shown version) {
+	for _, wec := range c.copies[uid] {
+		if wec.first().Attempt != shown.Attempt {
+			continue
+		}
+		excused := c.did(wec.first().UID, ActForced) || c.did(wec.first().UID, ActRetried) && !wec.last().Harvest || c.restoredBetween(wec.cluster, wec.first().at, shown.at) || c.epoch(Hub) > 0
+		switch {
+		case c.aliveAt(wec, shown.at.Add(-slack)) && c.aliveAt(wec, shown.at.Add(slack)):
+			c.find(FalseShown, shown.at, uid, "%s says that its copy on %s was removed, and it is there", c.name(uid), wec.cluster)
+		case !excused:
+			c.find(TerminalLost, shown.at, uid, "%s: its copy on %s went before its end was seen, and nobody there forced it", c.name(uid), wec.cluster)
+		}
+	}
+}

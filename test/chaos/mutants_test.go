@@ -1,0 +1,221 @@
+package chaos
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"stellarflow.io/stellarflow/test/chaos/fault"
+	"stellarflow.io/stellarflow/test/chaos/history"
+)
+
+// replacement puts a text in the place of another that is in a file exactly once.
+type replacement struct{ file, old, mutated string }
+
+// mutant breaks a law on purpose. The manager is built once with all of them; the one that the environment names is on. In mutated
+// texts `mutant` is whether that is this one.
+type mutant struct {
+	reason  string
+	count   history.Count
+	kinds   []kind // what is broken beside, for the mutation to show
+	always  fault.Setting
+	change  func(*plan)
+	changes []replacement
+}
+
+const (
+	next    = "pkg/hub/lifecycle/next.go"
+	ends    = "pkg/hub/lifecycle/ends.go"
+	syncer  = "pkg/hub/lifecycle/syncer.go"
+	gone    = "pkg/hub/cleanup/gone.go"
+	create  = "pkg/hub/downsync/create.go"
+	object  = "pkg/hub/downsync/object.go"
+	mirror  = "pkg/hub/upsync/mirror.go"
+	removal = "pkg/hub/cleanup/cleanup.go"
+)
+
+var mutants = map[string]mutant{
+	"made-again": {
+		"a WEC copy that was seen and is gone is created again", history.StartedTwice, nil, fault.Setting{}, forced,
+		[]replacement{{next, `	case placement.WECUID != "":
+		return Vanished
+	case v.Seen != "":`, `	case placement.WECUID != "" && !mutant:
+		return Vanished
+	case v.Seen != "" && !mutant:`}},
+	},
+	"own-names": {
+		"a create is repeated under another name", history.StartedTwice, nil, fault.Setting{Lose: 0.3}, nil,
+		[]replacement{{create, `	created, err := client.Create(ctx, wecCopy,`, `	if mutant {
+		wecCopy.SetName(wecCopy.GetName() + "-" + c.Now().Format("050000000"))
+	}
+	created, err := client.Create(ctx, wecCopy,`}},
+	},
+	"no-harvest": {
+		"a WEC copy is not held until its end is shown", history.TerminalLost, []kind{refuseNet, stopAPI}, fault.Setting{}, nil,
+		[]replacement{
+			{object, `	wecCopy.SetFinalizers([]string{stellarflow.FinalizerHarvest})`, `	if !mutant {
+		wecCopy.SetFinalizers([]string{stellarflow.FinalizerHarvest})
+	}`},
+			{next, `case !held && !ended && v.WEC.DeletionTimestamp == nil:`, `case !mutant && !held && !ended && v.WEC.DeletionTimestamp == nil:`},
+		},
+	},
+	"let-go": {
+		"a hub copy goes although its WEC copy is there", history.TerminalLost, nil, fault.Setting{}, nil,
+		[]replacement{
+			{next, `	case v.Hub.DeletionTimestamp != nil:
+		return DeleteWECCopy, 0
+	}
+	return withBoth`, `	case v.Hub.DeletionTimestamp != nil && mutant:
+		return FinishCleanup, 0
+	case v.Hub.DeletionTimestamp != nil:
+		return DeleteWECCopy, 0
+	}
+	return withBoth`},
+			{gone, `	if err := look(ctx, clients, key, placement); err != nil {`, `	if mutant {
+		return 0, nil
+	}
+	if err := look(ctx, clients, key, placement); err != nil {`},
+		},
+	},
+	"backwards": {
+		"an older state of a WEC copy is mirrored over a newer one", history.FalseShown, nil, fault.Setting{Stale: 0.5}, nil,
+		[]replacement{{mirror, `err != nil || order < 0 {`, `err != nil || order < 0 && !mutant {`}},
+	},
+	"any-owner": {
+		"what has the name is taken for the copy, whatever it says", history.ForeignTouched, nil, fault.Setting{}, nil,
+		[]replacement{
+			{next, `	case !placement.Owns(v.WEC):`, `	case !mutant && !placement.Owns(v.WEC):`},
+			{syncer, `	if err == nil && !placement.Owns(&wecCopy.Metadata) {`, `	if err == nil && !mutant && !placement.Owns(&wecCopy.Metadata) {`},
+			{create, `		if placement.Owns(found) {`, `		if mutant || placement.Owns(found) {`},
+		},
+	},
+	"orphans-killed": {
+		"an unfinished copy that the hub does not know is removed", history.ForeignTouched, nil, fault.Setting{}, nil,
+		[]replacement{{ends, `	if known || !stellarflow.Completed(v.WEC) {`, `	if !mutant && (known || !stellarflow.Completed(v.WEC)) {`}},
+	},
+	"kept": {
+		"the cleanup finalizer is never taken off", history.Stuck, nil, fault.Setting{}, nil,
+		[]replacement{{ends, `	operations := hubcopy.RemoveFinalizer(v.Hub, stellarflow.FinalizerCleanup)
+	if operations == nil {
+		return 0, nil
+	}
+	if _, err := s.Hub.Patch(`, `	operations := hubcopy.RemoveFinalizer(v.Hub, stellarflow.FinalizerCleanup)
+	if operations == nil || mutant {
+		return 0, nil
+	}
+	if _, err := s.Hub.Patch(`}},
+	},
+	"held": {
+		"harvest is never released", history.Stuck, nil, fault.Setting{}, nil,
+		[]replacement{{
+			removal, `	return patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))`,
+			`	if mutant {
+		return nil, nil
+	}
+	return patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))`,
+		}},
+	},
+}
+
+// forced lets a person on the WEC delete each copy by force.
+func forced(p *plan) { p.wec, p.wecT = doForce, 900*time.Millisecond }
+
+// overlay writes mutated copies of the sources and returns the file for go build -overlay. It fails if a text is not in its file
+// exactly once: a mutation that changes nothing would prove nothing.
+func overlay(t *testing.T, dir string) string {
+	t.Helper()
+	sources := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(mutants)) {
+		for _, r := range mutants[name].changes {
+			path := filepath.Join(root(), r.file)
+			if _, known := sources[path]; !known {
+				raw, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sources[path] = string(raw)
+			}
+			if n := strings.Count(sources[path], r.old); n != 1 {
+				t.Fatalf("mutant %s: this is %d times in %s, not once: write the mutation anew\n%s", name, n, r.file, r.old)
+			}
+			sources[path] = strings.Replace(sources[path], r.old, strings.ReplaceAll(r.mutated, "mutant", fmt.Sprintf("mutantIs(%q)", name)), 1)
+		}
+	}
+	replace := map[string]string{}
+	for path, source := range sources {
+		replace[path] = filepath.Join(dir, strings.ReplaceAll(path, string(filepath.Separator), "_"))
+		packageName := filepath.Base(filepath.Dir(path))
+		added := filepath.Join(filepath.Dir(path), "mutants.go") // exists in the overlay only
+		replace[added] = filepath.Join(dir, "mutants_"+packageName+".go")
+		writeFile(t, replace[path], source)
+		writeFile(t, replace[added], fmt.Sprintf("package %s\n\nimport \"os\"\n\nfunc mutantIs(name string) bool { return os.Getenv(%q) == name }\n", packageName, fault.EnvMutant))
+	}
+	raw, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "overlay.json")
+	writeFile(t, path, string(raw))
+	return path
+}
+
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), privateFile); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMutants breaks each law on purpose and lets the checker find it; every count is reached.
+func TestMutants(t *testing.T) {
+	dir := t.TempDir()
+	manager, err := buildManager(t.Context(), dir, "-overlay", overlay(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := shared(t)
+	reached := map[history.Count]bool{}
+	for _, name := range slices.Sorted(maps.Keys(mutants)) {
+		m := mutants[name]
+		reached[m.count] = true
+		t.Run(name, func(t *testing.T) {
+			options := mutantOptions(manager, name, m)
+			report, out := f.run(t, options)
+			for try := 0; report.Of(m.count) == 0 && try < 2; try++ { // a slow machine gets more time for the same
+				options.Tail, options.Patience = 3*options.Tail, 2*options.Patience
+				report, out = f.run(t, options)
+			}
+			t.Logf("%s: %s", m.reason, report.Line())
+			if report.Of(m.count) == 0 {
+				t.Errorf("%s, and the run reports %s: not found\n%s", m.reason, report.Line(), out)
+			}
+		})
+	}
+	for _, count := range history.Counts {
+		if !reached[count] {
+			t.Errorf("no mutant is about %q", count)
+		}
+	}
+	t.Run("none", func(t *testing.T) { // the mutations that are off change nothing
+		options := mutantOptions(manager, "", mutant{kinds: []kind{lose, empty, stale, refuseNet}})
+		options.Patience = patience
+		if report, out := f.run(t, options); len(report.Findings) > 0 {
+			t.Errorf("without a mutation it reports %s\n%s\n%s", report.Line(), findings(report), out)
+		}
+	})
+}
+
+func findings(report history.Report) string {
+	var b bytes.Buffer
+	for _, finding := range report.Findings {
+		fmt.Fprintln(&b, finding.Count, finding.Time.Format("15:04:05.000"), finding.UID, finding.Text)
+	}
+	return b.String()
+}
