@@ -152,6 +152,8 @@ func (d *doctor) compare(ctx context.Context, wanted *unstructured.Unstructured)
 	default:
 		unstructured.RemoveNestedField(wanted.Object, "status") // Open Cluster Management's CRD comes with an empty one
 		if kind == "Deployment" {
+			replicas, _, _ := unstructured.NestedInt64(wanted.Object, "spec", "replicas")
+			d.facts.Manager.Installs = int32(replicas) //nolint:gosec // what config/hub says
 			unstructured.RemoveNestedField(wanted.Object, "spec", "replicas")
 		}
 		object.Differs = diagnosis.Differs(wanted.Object, there.Object)

@@ -81,8 +81,8 @@ func TestFindings(t *testing.T) {
 		HubArgoMissing:   {{"Argo was removed", func(f *Facts) { f.NoArgo = true }, Problem, "kubectl --kubeconfig hub apply -k 'https://github.com/argoproj/argo-workflows/manifests/base/crds/minimal?ref=v3.7.18'"}},
 		HubRightMissing:  {{"a rule was removed", func(f *Facts) { f.HubRights = []string{"list pods"} }, Problem, install}},
 		ManagerScaledToZero: {{
-			"a person scaled it", func(f *Facts) { f.Manager.Replicas, f.Manager.Leader = 0, "" }, Problem,
-			"kubectl --kubeconfig hub -n stellarflow-system scale deployment stellarflow-hub --replicas=1",
+			"a person scaled it", func(f *Facts) { f.Manager.Replicas, f.Manager.Leader, f.Manager.Installs = 0, "", 2 }, Problem,
+			"kubectl --kubeconfig hub -n stellarflow-system scale deployment stellarflow-hub --replicas=2",
 		}},
 		ManagerUnavailable: {{"it crashes", func(f *Facts) { f.Manager.Waits = "0 of 1 pods are available" }, Problem, restart}},
 		ManagerNoLeader:    {{"nobody leads", func(f *Facts) { f.Manager.Leader = "" }, Problem, restart}},

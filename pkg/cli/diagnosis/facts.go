@@ -53,8 +53,8 @@ type Object struct {
 type Manager struct {
 	// Found is false if it is not there, which Objects says.
 	Found bool
-	// Replicas is how many are wanted.
-	Replicas int32
+	// Replicas is how many it is scaled to, Installs to how many this binary would scale it.
+	Replicas, Installs int32
 	// Image is what runs.
 	Image string
 	// Waits says what is missing until it is available; empty if nothing is.

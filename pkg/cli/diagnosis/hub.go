@@ -93,7 +93,7 @@ func (f *Facts) manager() []Finding {
 	case m.Replicas == 0:
 		return []Finding{{
 			ManagerScaledToZero, Problem, GroupManager, which, "it is scaled to 0: nothing is placed or mirrored",
-			f.kubectl("-n " + stellarflow.SystemNamespace + " scale deployment stellarflow-hub --replicas=1"),
+			f.kubectl(fmt.Sprintf("-n %s scale deployment stellarflow-hub --replicas=%d", stellarflow.SystemNamespace, max(m.Installs, 1))),
 		}}
 	case m.Waits != "":
 		return []Finding{{
