@@ -33,6 +33,7 @@ var alone = []suite{
 	{"outage", testOutage},
 	{"operations", testOperations},
 	{"crash", testCrash},
+	{"doctor", testDoctor},
 	{"leave", testLeave},
 	{"upgrade", testUpgrade},
 }
