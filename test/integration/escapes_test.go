@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -272,4 +274,50 @@ func TestAbandonTakenBack(t *testing.T) {
 	c.waitTombstones(t, ns, 0)
 	c.wecs["cluster1"].argo(t, ns, "wanted", "Succeeded")
 	c.hub.waitFor(t, ns, "wanted", "its end", inPhase("Succeeded"))
+}
+
+// TestForeignClusterLeaves takes a cluster off the hub whose ManagedCluster is OCM's and stays.
+func TestForeignClusterLeaves(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	c.running(t, ns, "ended", "cluster1")
+	c.wecs["cluster1"].argo(t, ns, "ended", "Succeeded")
+	c.hub.waitFor(t, ns, "ended", "its end", inPhase("Succeeded"))
+	c.wecs["cluster1"].waitFor(t, ns, "ended", "harvest released", func(w *unstructured.Unstructured) bool { return !hasFinalizer(w, stellarflow.FinalizerHarvest) })
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: stellarflow.SystemNamespace, Name: stellarflow.CredentialName("cluster1")}}
+	if err := c.hub.client.Delete(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	c.waitConnected(t, "cluster1", metav1.ConditionFalse)
+	if err := c.hub.workflows(ns).Delete(t.Context(), "ended", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	neverWithin(t, time.Second, "it went although the cluster may be joined again", func() bool { return c.hub.get(t.Context(), ns, "ended") == nil })
+	managed := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "cluster1"}}
+	if err := c.hub.client.Patch(t.Context(), managed, clientPatch([]byte(`{"metadata":{"annotations":null}}`))); err != nil {
+		t.Fatal(err)
+	}
+	c.hub.waitFor(t, ns, "ended", "the hub copy to go", gone)
+}
+
+// TestOtherAttemptIsSaid deletes a Workflow whose name is held by its own copy of another attempt.
+func TestOtherAttemptIsSaid(t *testing.T) {
+	c, m, ns := setUp(t, managerOptions{})
+	c.running(t, ns, "attempts", "cluster1")
+	m.stop()
+	record := mustPlacement(t, c.hub.get(t.Context(), ns, "attempts"))
+	record.WECUID = ""
+	c.annotate(t, hubManager, ns, "attempts", stellarflow.AnnotationPlacement, record.String())
+	patch := `{"metadata":{"annotations":{"stellarflow.io/attempt":"9"}}}`
+	if _, err := c.wecs["cluster1"].workflows(ns).Patch(t.Context(), "attempts", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.hub.workflows(ns).Delete(t.Context(), "attempts", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	startManager(t, c, managerOptions{})
+	c.hub.waitFor(t, ns, "attempts", "what holds it", func(w *unstructured.Unstructured) bool {
+		return strings.Contains(w.GetAnnotations()[stellarflow.AnnotationSync], `is a copy of this one, of attempt "9" and not 1: delete it there`)
+	})
+	c.wecs["cluster1"].deleteByForce(t, ns, "attempts")
+	c.hub.waitFor(t, ns, "attempts", "the hub copy to go", gone)
 }

@@ -24,6 +24,10 @@ func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.Name
 		return wait, nil // a create whose end nobody knows may still arrive
 	}
 	wait, err := s.Gone.Confirm(ctx, c.Clients, key, placement)
+	if errors.Is(err, cleanup.ErrPresent) && v.WEC != nil && !placement.Owns(v.WEC) {
+		return retryRefused, s.say(ctx, c, v, sayDisowned, fmt.Sprintf("the Workflow of this name on cluster %s says that it is a copy of this one, of attempt %q and not %d: "+
+			"delete it there, or put its annotation %s right", c.Name, v.WEC.Annotations[stellarflow.AnnotationAttempt], placement.Attempt, stellarflow.AnnotationAttempt))
+	}
 	if errors.Is(err, cleanup.ErrPresent) {
 		return time.Second, nil // the watch will show it
 	}

@@ -58,6 +58,10 @@ func (s *Syncer) Stuck(ctx context.Context, c *cluster.Connection, key types.Nam
 		return nil
 	}
 	message := fmt.Sprintf("the next step for it on cluster %s keeps failing and is tried again: %s", c.Name, wec.Plain(cause))
+	if step, _ := Next(v); step == ReleaseHarvest || step == RestoreHarvest { // the next mirror would take an annotation back
+		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, sayStuck, "Sync", "%s", message)
+		return nil
+	}
 	if placement.WECUID != "" || stellarflow.Completed(v.Hub) || v.Hub.DeletionTimestamp != nil {
 		return s.say(ctx, c, v, sayStuck, message)
 	}

@@ -133,8 +133,11 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName, wo
 		return r.answer(ctx, key, workflow, placement)
 	case placed && stellarflow.Abandoned(workflow) && !stellarflow.Completed(workflow): // retried here, where nothing of it runs
 		return ctrl.Result{}, r.abandon(ctx, key, placement)
-	case placed:
-		return ctrl.Result{}, r.departed(ctx, key, workflow, placement)
+	case placed && stellarflow.Completed(workflow) && workflow.DeletionTimestamp != nil:
+		return ctrl.Result{RequeueAfter: lookAgain}, r.departed(ctx, key, workflow, placement)
+	}
+	if placed {
+		return ctrl.Result{}, nil
 	}
 	if _, adopts := workflow.Annotations[stellarflow.AnnotationAdopts]; adopts {
 		return r.adopt(ctx, key, workflow)

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
@@ -78,11 +79,26 @@ func (r *Reconciler) departed(ctx context.Context, key types.NamespacedName, wor
 	if _, connected := r.Fleet.Get(placement.Cluster); connected || !r.Fleet.Settled() {
 		return nil
 	}
-	err := r.Live.Get(ctx, types.NamespacedName{Name: string(placement.Cluster)}, &clusterv1.ManagedCluster{})
-	if !apierrors.IsNotFound(err) {
+	if left, err := r.left(ctx, placement.Cluster); !left {
 		return err // nil while the cluster is known: a later join may bring the credential back
 	}
 	r.Recorder.Eventf(workflow, nil, corev1.EventTypeNormal, eventDeparted, "Delete", "cluster %s has left; a finished copy that may be there stays there", placement.Cluster)
-	_, err = r.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(workflow)}, operations...)...)
+	_, err := r.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(workflow)}, operations...)...)
 	return err
+}
+
+// left reports whether a cluster was taken off the hub: its ManagedCluster is gone, or it is somebody else's (OCM's) and has neither
+// what a join writes on it nor a credential any more.
+func (r *Reconciler) left(ctx context.Context, name stellarflow.ClusterName) (bool, error) {
+	var managed clusterv1.ManagedCluster
+	if err := r.Live.Get(ctx, types.NamespacedName{Name: string(name)}, &managed); err != nil {
+		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	}
+	for _, key := range []string{stellarflow.AnnotationClusterID, stellarflow.AnnotationNamespaces, stellarflow.AnnotationArgoVersion} {
+		if _, joined := managed.Annotations[key]; joined {
+			return false, nil
+		}
+	}
+	err := r.Live.Get(ctx, types.NamespacedName{Namespace: stellarflow.SystemNamespace, Name: stellarflow.CredentialName(name)}, &corev1.Secret{})
+	return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 }

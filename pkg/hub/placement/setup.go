@@ -31,7 +31,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, states <-chan event.Type
 		Watches(&v1alpha1.BindingPolicy{}, waiting, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&clusterv1.ManagedCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, managed client.Object) []ctrl.Request {
 			return append(r.waiting(ctx), r.indexed(ctx, inventory.Ending(stellarflow.ClusterName(managed.GetName())))...)
-		}), relabelled).
+		}), builder.WithPredicates(predicate.Or[client.Object](
+			predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.GenerationChangedPredicate{}))).
 		Watches(&corev1.Namespace{}, waiting, builder.OnlyMetadata, relabelled).
 		WatchesRawSource(source.Channel(states, handler.TypedEnqueueRequestsFromMapFunc(
 			func(ctx context.Context, _ *clusterv1.ManagedCluster) []ctrl.Request { return r.waiting(ctx) }))).
