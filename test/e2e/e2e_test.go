@@ -34,6 +34,7 @@ var alone = []suite{
 	{"operations", testOperations},
 	{"crash", testCrash},
 	{"doctor", testDoctor},
+	{"escapes", testEscapes},
 	{"leave", testLeave},
 	{"upgrade", testUpgrade},
 }
