@@ -167,14 +167,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if options.Metrics != nil {
 		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, tombstones: tombstones, now: options.Now, log: h.log.WithName("metrics")}).snapshot
 	}
-	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Fleet: connections, Events: toCluster}
+	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Fleet: connections, Events: toCluster}
 	connections.Prime = clusters.Prime
 
 	for _, err := range []error{
 		placer.SetupWithManager(mgr, toPlacement),
 		clusters.SetupWithManager(mgr),
-		(&policy.BindingPolicies{Client: mgr.GetClient(), Fleet: connections}).SetupWithManager(mgr),
-		(&policy.CustomTransforms{Client: mgr.GetClient()}).SetupWithManager(mgr),
+		(&policy.BindingPolicies{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Fleet: connections}).SetupWithManager(mgr),
+		(&policy.CustomTransforms{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}}).SetupWithManager(mgr),
 		mgr.Add(connections),
 		h.dispatch(ctx, connections),
 		h.addChecks(),

@@ -40,7 +40,7 @@ func refusedHere(err error) string {
 	said := stellarflow.OneLine(err.Error(), maxQuoted)
 	switch {
 	case apierrors.IsForbidden(err):
-		return fmt.Sprintf("it is not placed, since the hub manager may not do that: %s: run `stellarflow install` again to restore its rights, or change the admission policy", said)
+		return fmt.Sprintf("it waits, since the hub manager may not do that: %s: run `stellarflow install` again to restore its rights, or change the admission policy", said)
 	case apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err), apierrors.IsBadRequest(err):
 		return fmt.Sprintf("it is not placed, since the hub's API server does not store the record of it: %s: make its annotations smaller, or correct what is named", said)
 	}

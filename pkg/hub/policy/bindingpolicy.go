@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -24,7 +25,9 @@ import (
 type BindingPolicies struct {
 	// Client reads from the cache and writes status.
 	Client client.Client
-	Fleet  inventory.Connections
+	// Recorder says what cannot be written; nil for nobody.
+	Recorder events.EventRecorder
+	Fleet    inventory.Connections
 }
 
 // SetupWithManager registers the controller.
@@ -79,6 +82,7 @@ func (r *BindingPolicies) Reconcile(ctx context.Context, request ctrl.Request) (
 		return ctrl.Result{}, nil
 	}
 	if err := r.Client.Status().Patch(ctx, updated, client.MergeFrom(&policy)); err != nil {
+		sayForbidden(r.Recorder, &policy, err)
 		return ctrl.Result{}, client.IgnoreNotFound(fmt.Errorf("write the status of binding policy %q: %w", policy.Name, err))
 	}
 	return ctrl.Result{}, nil

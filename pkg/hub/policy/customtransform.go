@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +20,8 @@ import (
 type CustomTransforms struct {
 	// Client reads from the cache and writes status.
 	Client client.Client
+	// Recorder says what cannot be written; nil for nobody.
+	Recorder events.EventRecorder
 }
 
 // SetupWithManager registers the controller. Each change is a reason to look at all: two transforms for one resource warn
@@ -61,6 +64,7 @@ func (r *CustomTransforms) Reconcile(ctx context.Context, request ctrl.Request) 
 		return ctrl.Result{}, nil
 	}
 	if err := r.Client.Status().Patch(ctx, updated, client.MergeFrom(&transform)); err != nil {
+		sayForbidden(r.Recorder, &transform, err)
 		return ctrl.Result{}, client.IgnoreNotFound(fmt.Errorf("write the status of custom transform %q: %w", transform.Name, err))
 	}
 	return ctrl.Result{}, nil
