@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -67,7 +68,7 @@ var elsewhere = map[string]string{
 	hubRole + "patch workflows/status.argoproj.io": "TestStatusSubresourceOnTheHub", hubRole + "get namespaces": "every test of the manager: Setup reads the hub's identity",
 	hubRole + "get managedclusters.cluster.open-cluster-management.io": "TestClusterLeaves",
 	ownRole + "get configmaps": "TestAbandonInEveryGap", ownRole + "create configmaps": "TestAbandon", ownRole + "delete configmaps": "TestAbandon",
-	wecRole + "watch workflows.argoproj.io": "TestMainJob",
+	wecRole + "watch workflows.argoproj.io": "TestMainJob", wecRole + "get configmaps": "TestDoctor: stellarflow doctor reads it with the hub's credential",
 }
 
 // needs has a case for every other right.
@@ -82,7 +83,7 @@ var needs = map[string]need{
 			w.SetAnnotations(map[string]string{"a": strings.Repeat("a", 262_100)})
 		})
 		eventually(e.t, "the first event", func(ctx context.Context) (bool, string) { return e.c.eventsOf(ctx, name) != "", "none" })
-		touch(e.t, e.c, e.ns, name)
+		e.c.create(e.t, policy("again", map[string]string{"name": "nobody"})) // what waits is looked at again
 	}},
 	hubRole + "patch managedclusters/status.cluster.open-cluster-management.io": {at: "rbac-managed", said: mayNot + " write the status", use: func(e *rights, _ string) {
 		e.c.create(e.t, &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "rbac-managed", Annotations: map[string]string{stellarflow.AnnotationNamespaces: "-"}}})
@@ -151,15 +152,15 @@ func TestEachRightIsNeeded(t *testing.T) {
 			if strings.HasPrefix(key, wecRole) {
 				api, denied = c.wecs["cluster1"], &wecDenied
 			}
-			e := &rights{t: t, c: c, ns: c.namespace(t)}
+			e, name := &rights{t: t, c: c, ns: c.namespace(t)}, fmt.Sprintf("needs-%d", len(cases))
 			restore := api.without(t, r)
-			one.use(e, "needs")
+			one.use(e, name)
 			wanted := r
 			if one.denied != "" {
 				wanted = right{resource: "rolebindings", group: "rbac.authorization.k8s.io", verb: "create"}
 			}
 			eventually(t, "a refusal and a word about it", func(ctx context.Context) (bool, string) {
-				said := e.said(ctx, one.at, "needs")
+				said := e.said(ctx, one.at, name)
 				return denied.has(wanted) && strings.Contains(said, one.said), said
 			})
 			restore()
