@@ -252,6 +252,9 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 		return 0, fmt.Errorf("mirror from %q: %w", c.Name, err)
 	}
 	seen, shown := c.Lag.End(key), v.Hub
+	if seen.IsZero() {
+		seen = v.Now // this pass has read the change before its event came
+	}
 	if written != nil {
 		shown = written
 		if wecCopy.HasStatus() {
