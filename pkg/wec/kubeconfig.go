@@ -147,10 +147,8 @@ func checkServer(server string, allowLoopback bool) []string {
 	if err != nil || address.Hostname() == "" || (address.Scheme != "https" && address.Scheme != "http") {
 		return []string{"server is no https address: give the API server's address, https://host:port"}
 	}
-	if port := address.Port(); port != "" {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			return []string{fmt.Sprintf("server has port %s, and ports are 1 to 65535: give the API server's address, https://host:port", shorten(port))}
-		}
+	if port := address.Port(); port != "" && !isPort(port) {
+		return []string{fmt.Sprintf("server has port %s, and ports are 1 to 65535: give the API server's address, https://host:port", shorten(port))}
 	}
 	if address.User != nil || address.RawQuery != "" || address.Fragment != "" {
 		return []string{"server holds a user, a query or a fragment: give the API server's address alone, https://host:port"}
@@ -166,6 +164,11 @@ func checkServer(server string, allowLoopback bool) []string {
 		problems = append(problems, fmt.Sprintf("server %s is a link-local or multicast address, where clouds answer with a machine's own credentials: give an address that the hub can reach", shorten(server)))
 	}
 	return problems
+}
+
+func isPort(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n >= 1 && n <= 65535
 }
 
 // isNoUnicast reports whether a host is an address that no API server of another machine has.

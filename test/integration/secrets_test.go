@@ -92,8 +92,12 @@ func TestNoSecretIsSaidAnywhere(t *testing.T) {
 
 	said := map[string]string{"the log": log.String(), "metrics": gathered(t, registry)}
 	for _, resource := range []schema.GroupVersionResource{
-		stellarflow.Workflows, v1alpha1.GroupVersion.WithResource("bindingpolicies"), {Group: clusterv1.GroupName, Version: "v1", Resource: "managedclusters"},
-		{Version: "v1", Resource: "events"}, {Version: "v1", Resource: "configmaps"}, {Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
+		stellarflow.Workflows,
+		v1alpha1.GroupVersion.WithResource("bindingpolicies"),
+		{Group: clusterv1.GroupName, Version: "v1", Resource: "managedclusters"},
+		{Version: "v1", Resource: "events"},
+		{Version: "v1", Resource: "configmaps"},
+		{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
 	} {
 		list, err := c.hub.dynamic.Resource(resource).List(t.Context(), metav1.ListOptions{})
 		if err != nil {

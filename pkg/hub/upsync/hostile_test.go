@@ -107,7 +107,7 @@ func TestDecodeIdentity(t *testing.T) {
 // An answer of 3 MiB costs no more than maxHostile to read and to render, whatever is in it.
 func TestHostileMemory(t *testing.T) {
 	const maxHostile = 512 << 20
-	fill := func(part string, around string) []byte {
+	fill := func(part, around string) []byte {
 		return fmt.Appendf(nil, around, strings.TrimSuffix(strings.Repeat(part, (MaxWECCopyBytes-1000)/len(part)), ","))
 	}
 	numbered := func(around string) []byte {
