@@ -144,7 +144,8 @@ func (d *doctor) checked() []checked {
 	groups := []checked{
 		{diagnosis.GroupHub, fmt.Sprintf("%d objects, Argo %s", len(f.Objects), firstOf(versionOf(d.argo), "without a controller"))},
 		{diagnosis.GroupManager, fmt.Sprintf("%s, leader %s", firstOf(f.Manager.Image, "no image"), firstOf(f.Manager.Leader, "none"))},
-		{diagnosis.GroupGuard, guarded}, {diagnosis.GroupStore, store},
+		{diagnosis.GroupGuard, guarded},
+		{diagnosis.GroupStore, store},
 	}
 	for i := range f.Clusters {
 		if c := &f.Clusters[i]; c.Joined || c.Credential {

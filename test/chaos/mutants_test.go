@@ -43,7 +43,9 @@ const (
 
 var mutants = map[string]mutant{
 	"made-again": {
-		"a WEC copy that was seen and is gone is created again", history.StartedTwice, nil, fault.Setting{}, forced,
+		"a WEC copy that was seen and is gone is created again", history.StartedTwice, nil,
+		fault.Setting{},
+		forced,
 		[]replacement{{next, `	case placement.WECUID != "":
 		return Vanished
 	case v.Seen != "":`, `	case placement.WECUID != "" && !mutant:
@@ -51,14 +53,19 @@ var mutants = map[string]mutant{
 	case v.Seen != "" && !mutant:`}},
 	},
 	"own-names": {
-		"a create is repeated under another name", history.StartedTwice, nil, fault.Setting{Lose: 0.3}, nil,
+		"a create is repeated under another name", history.StartedTwice, nil,
+		fault.Setting{Lose: 0.3},
+		nil,
 		[]replacement{{create, `	created, err := client.Create(ctx, wecCopy,`, `	if mutant {
 		wecCopy.SetName(wecCopy.GetName() + "-" + c.Now().Format("050000000"))
 	}
 	created, err := client.Create(ctx, wecCopy,`}},
 	},
 	"no-harvest": {
-		"a WEC copy is not held until its end is shown", history.TerminalLost, []kind{refuseNet, stopAPI}, fault.Setting{}, nil,
+		"a WEC copy is not held until its end is shown", history.TerminalLost,
+		[]kind{refuseNet, stopAPI},
+		fault.Setting{},
+		nil,
 		[]replacement{
 			{object, `	wecCopy.SetFinalizers([]string{stellarflow.FinalizerHarvest})`, `	if !mutant {
 		wecCopy.SetFinalizers([]string{stellarflow.FinalizerHarvest})
@@ -67,7 +74,9 @@ var mutants = map[string]mutant{
 		},
 	},
 	"let-go": {
-		"a hub copy goes although its WEC copy is there", history.TerminalLost, nil, fault.Setting{}, nil,
+		"a hub copy goes although its WEC copy is there", history.TerminalLost, nil,
+		fault.Setting{},
+		nil,
 		[]replacement{
 			{next, `	case v.Hub.DeletionTimestamp != nil:
 		return DeleteWECCopy, 0
@@ -85,11 +94,15 @@ var mutants = map[string]mutant{
 		},
 	},
 	"backwards": {
-		"an older state of a WEC copy is mirrored over a newer one", history.FalseShown, nil, fault.Setting{Stale: 0.5}, nil,
+		"an older state of a WEC copy is mirrored over a newer one", history.FalseShown, nil,
+		fault.Setting{Stale: 0.5},
+		nil,
 		[]replacement{{mirror, `err != nil || order < 0 {`, `err != nil || order < 0 && !mutant {`}},
 	},
 	"any-owner": {
-		"what has the name is taken for the copy, whatever it says", history.ForeignTouched, nil, fault.Setting{}, nil,
+		"what has the name is taken for the copy, whatever it says", history.ForeignTouched, nil,
+		fault.Setting{},
+		nil,
 		[]replacement{
 			{next, `	case !placement.Owns(v.WEC):`, `	case !mutant && !placement.Owns(v.WEC):`},
 			{syncer, `	if err == nil && !placement.Owns(&wecCopy.Metadata) {`, `	if err == nil && !mutant && !placement.Owns(&wecCopy.Metadata) {`},
@@ -97,11 +110,15 @@ var mutants = map[string]mutant{
 		},
 	},
 	"orphans-killed": {
-		"an unfinished copy that the hub does not know is removed", history.ForeignTouched, nil, fault.Setting{}, nil,
+		"an unfinished copy that the hub does not know is removed", history.ForeignTouched, nil,
+		fault.Setting{},
+		nil,
 		[]replacement{{ends, `	if known || !stellarflow.Completed(v.WEC) {`, `	if !mutant && (known || !stellarflow.Completed(v.WEC)) {`}},
 	},
 	"kept": {
-		"the cleanup finalizer is never taken off", history.Stuck, nil, fault.Setting{}, nil,
+		"the cleanup finalizer is never taken off", history.Stuck, nil,
+		fault.Setting{},
+		nil,
 		[]replacement{{ends, `	operations := hubcopy.RemoveFinalizer(v.Hub, stellarflow.FinalizerCleanup)
 	if operations == nil {
 		return 0, nil
@@ -113,7 +130,9 @@ var mutants = map[string]mutant{
 	if _, err := s.Hub.Patch(`}},
 	},
 	"held": {
-		"harvest is never released", history.Stuck, nil, fault.Setting{}, nil,
+		"harvest is never released", history.Stuck, nil,
+		fault.Setting{},
+		nil,
 		[]replacement{{
 			removal, `	return patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))`,
 			`	if mutant {

@@ -125,7 +125,7 @@ type breakage struct {
 }
 
 func breakages(hub, wec1 *server) []breakage {
-	patch := func(s *server, resource string, name string, patch string) func(*testing.T) error {
+	patch := func(s *server, resource, name, patch string) func(*testing.T) error {
 		return func(t *testing.T) error {
 			_, err := s.dynamic.Resource(breakable[resource]).Patch(t.Context(), name, types.JSONPatchType, []byte(patch), metav1.PatchOptions{})
 			return err

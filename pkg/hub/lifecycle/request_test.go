@@ -13,6 +13,7 @@ import (
 func givenUp(c *copies) { c.hub.Annotations[stellarflow.AnnotationAbandoned] = "2026-03-04T05:06:07Z" }
 
 func asksMove(c *copies) { c.hub.Annotations[stellarflow.AnnotationRequest] = stellarflow.RequestMove }
+
 func asksAbandon(c *copies) {
 	c.hub.Annotations[stellarflow.AnnotationRequest] = stellarflow.RequestAbandon
 }
