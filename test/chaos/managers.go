@@ -65,13 +65,14 @@ func (s *slot) run(alone bool, exit string) {
 	s.want, s.alone, s.exit = true, alone, exit
 }
 
-// end kills the manager for good.
-func (s *slot) end() {
+// end kills the manager for good. What it saw and did not write down yet is forgotten, which the checker is told.
+func (s *slot) end(log *log) {
 	s.wantMu.Lock()
 	s.want = false
 	s.wantMu.Unlock()
 	s.signal(syscall.SIGCONT)
 	s.kill()
+	log.add(history.Record{Kind: history.Began, Text: "manager " + s.name + " ends, and what it saw with it"})
 }
 
 // watch starts the manager whenever it is wanted and does not run.
@@ -96,7 +97,7 @@ func (s *slot) watch(ctx context.Context, log *log) {
 			log.fault("manager %s: %v", s.name, err)
 		}
 	}
-	s.end()
+	s.end(log)
 }
 
 // accountToken returns a token of a ServiceAccount, as TokenRequest gives it.

@@ -247,7 +247,7 @@ func (r *run) record(ctx context.Context) error {
 
 func (r *run) close() {
 	for _, s := range r.slots {
-		s.end()
+		s.end(r.log)
 		s.proxy.close()
 	}
 	for _, p := range r.proxies {

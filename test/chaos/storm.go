@@ -88,7 +88,7 @@ func (r *run) strikeManager(e episode, wait func()) {
 		wait()
 		a.kill()
 		wait()
-		b.end()
+		b.end(r.log)
 	case exLeader:
 		b.run(false, "")
 		wait()
@@ -97,12 +97,11 @@ func (r *run) strikeManager(e episode, wait func()) {
 		wait()
 		a.signal(syscall.SIGCONT)
 		wait()
-		b.end()
+		b.end(r.log)
 	case clone:
 		b.run(true, "")
 		wait()
-		r.log.add(history.Record{Kind: history.Began, Text: "the clone ends, and what it saw with it"})
-		b.end()
+		b.end(r.log)
 	}
 }
 
@@ -178,7 +177,7 @@ func (r *run) heal(ctx context.Context) error {
 	}
 	r.slots[0].signal(syscall.SIGCONT)
 	r.slots[0].run(r.Alone, "")
-	r.slots[1].end()
+	r.slots[1].end(r.log)
 	return nil
 }
 
