@@ -230,7 +230,7 @@ func (d *doctor) readStore(ctx context.Context) error {
 	store, err := artifact.ParseStore(secret.Data)
 	if err != nil {
 		d.facts.Store.Invalid = err.Error()
-		return nil
+		return nil //nolint:nilerr // it is a finding, and all else can still be examined
 	}
 	d.store = &store
 	return nil

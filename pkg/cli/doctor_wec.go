@@ -56,12 +56,11 @@ func (e *wecExam) observe(ctx context.Context) error {
 	}
 	if e.Err != nil {
 		c.BadCredential = e.Err.Error()
-		return nil
+		return nil //nolint:nilerr // it is a finding, and the other clusters can still be examined
 	}
-	facts, err := e.Clients.Probe(ctx, e.env.Now)
-	c.Kubernetes, e.skew = facts.Version, facts.Skew
-	if err != nil && !errors.As(err, &c.Trouble) {
-		return fmt.Errorf("cluster %q: %w", e.Name, err)
+	facts, err := e.probe(ctx)
+	if err != nil {
+		return err
 	}
 	if recorded := e.recordedID(); facts.ID != "" && recorded != "" && facts.ID != recorded {
 		c.Changed = true
@@ -71,6 +70,16 @@ func (e *wecExam) observe(ctx context.Context) error {
 		return nil
 	}
 	return e.observeInside(ctx)
+}
+
+// probe asks the cluster who it is. Trouble with that is a fact like others, not an error.
+func (e *wecExam) probe(ctx context.Context) (wec.Facts, error) {
+	facts, err := e.Clients.Probe(ctx, e.env.Now)
+	e.found.Kubernetes, e.skew = facts.Version, facts.Skew
+	if err != nil && !errors.As(err, &e.found.Trouble) {
+		return facts, fmt.Errorf("cluster %q: %w", e.Name, err)
+	}
+	return facts, nil
 }
 
 // observeInside reads a cluster that answers.

@@ -113,15 +113,8 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	if err := requireArgo(hub.config); err != nil {
 		return nil, err
 	}
-	if store == nil {
-		if store, err = storedStore(ctx, hub); err != nil {
-			return nil, err
-		}
-	}
-	if rendering.Image == "" {
-		if rendering.Image, err = presentImage(ctx, hub); err != nil {
-			return nil, err
-		}
+	if store, err = keepPresent(ctx, hub, store, &rendering); err != nil {
+		return nil, err
 	}
 	if err := checkStore(ctx, env, o, *store); err != nil {
 		return nil, err
@@ -154,6 +147,20 @@ func (o installOptions) check(env Env) (*artifact.Store, renderOptions, error) {
 	var err error
 	rendering.Controllers, err = givenControllers(o.controllers)
 	return store, rendering, err
+}
+
+// keepPresent keeps what the hub has of that which the person did not name: the store, which it returns, and the image.
+func keepPresent(ctx context.Context, hub client.Client, store *artifact.Store, rendering *renderOptions) (*artifact.Store, error) {
+	var err error
+	if store == nil {
+		if store, err = storedStore(ctx, hub); err != nil {
+			return nil, err
+		}
+	}
+	if rendering.Image == "" {
+		rendering.Image, err = presentImage(ctx, hub)
+	}
+	return store, err
 }
 
 // storedStore is the store of the installation that is brought up to date.

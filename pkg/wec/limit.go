@@ -71,7 +71,6 @@ type bounded struct {
 	// Of a watch, each event has the whole bound. Events in JSON end where the nesting does; the decoder of binary ones bounds
 	// them itself (k8s.io/apimachinery pkg/runtime/serializer/streaming: 16 MiB).
 	events   bool
-	binary   bool
 	depth    int
 	inString bool
 	escaped  bool

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 )
@@ -15,35 +16,38 @@ func differs(wanted, there any, path string) string {
 	case nil:
 		return ""
 	case map[string]any:
-		has, isMap := there.(map[string]any)
-		if !isMap && len(wanted) > 0 {
-			return path
-		}
-		keys := make([]string, 0, len(wanted))
-		for key := range wanted {
-			keys = append(keys, key)
-		}
-		slices.Sort(keys)
-		for _, key := range keys {
-			if at := differs(wanted[key], has[key], path+"."+key); at != "" {
-				return at
-			}
-		}
-		return ""
+		return mapDiffers(wanted, there, path)
 	case []any:
-		has, isList := there.([]any)
-		if !isList && len(wanted) > 0 || len(has) != len(wanted) {
-			return path
-		}
-		for i := range wanted {
-			if at := differs(wanted[i], has[i], fmt.Sprintf("%s[%d]", path, i)); at != "" {
-				return at
-			}
-		}
-		return ""
+		return listDiffers(wanted, there, path)
 	}
 	if there == nil && reflect.ValueOf(wanted).IsZero() || reflect.DeepEqual(wanted, there) { // false and 0 are not stored
 		return ""
 	}
 	return path
+}
+
+func mapDiffers(wanted map[string]any, there any, path string) string {
+	has, isMap := there.(map[string]any)
+	if !isMap && len(wanted) > 0 {
+		return path
+	}
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
+		if at := differs(wanted[key], has[key], path+"."+key); at != "" {
+			return at
+		}
+	}
+	return ""
+}
+
+func listDiffers(wanted []any, there any, path string) string {
+	has, isList := there.([]any)
+	if !isList && len(wanted) > 0 || len(has) != len(wanted) {
+		return path
+	}
+	for i := range wanted {
+		if at := differs(wanted[i], has[i], fmt.Sprintf("%s[%d]", path, i)); at != "" {
+			return at
+		}
+	}
+	return ""
 }

@@ -37,9 +37,9 @@ const (
 	StoreInvalid          ID = "store-invalid"
 	StoreUnreachable      ID = "store-unreachable"
 	StoreRefuses          ID = "store-refuses"
-	ClusterNoCredential   ID = "cluster-no-credential"
+	ClusterNoCredential   ID = "cluster-no-credential" //nolint:gosec // the name of a finding, not a credential
 	ClusterLeftover       ID = "cluster-leftover"
-	ClusterBadCredential  ID = "cluster-credential-invalid"
+	ClusterBadCredential  ID = "cluster-credential-invalid" //nolint:gosec // the name of a finding, not a credential
 	ClusterUnreachable    ID = "cluster-unreachable"
 	ClusterRejects        ID = "cluster-credential-rejected"
 	ClusterRightMissing   ID = "cluster-right-missing"

@@ -158,6 +158,40 @@ func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, ke
 func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, step Step) (time.Duration, error) {
 	placement, _ := hubPlacement(v)
 	switch step {
+	case SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, SayRestored:
+		return s.tell(ctx, c, key, v, step)
+	case Create:
+		return s.create(ctx, c, key, v, placement)
+	case RecordSeen:
+		return 0, s.recordSeen(ctx, key, v, placement)
+	case RecordUID, Mirror:
+		return s.mirror(ctx, c, key, v, placement)
+	case ReleaseHarvest:
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.ReleaseHarvest(ctx, c.Clients.Metadata, v.WEC))
+	case RestoreHarvest:
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.RestoreHarvest(ctx, c.Clients.Metadata, v.WEC))
+	case DeleteWECCopy, Bury:
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
+	case FinishCleanup, Vanished:
+		return s.gone(ctx, c, key, v, placement, step)
+	case Orphaned:
+		return s.orphan(ctx, c, key, v)
+	case Move:
+		return s.move(ctx, c, key, v, placement)
+	case FinishBurial:
+		return s.finishBurial(ctx, c, key, v)
+	case LiftTombstone:
+		stone, _ := v.void()
+		return 0, s.Tombstones.Remove(ctx, stone)
+	case Nothing:
+	}
+	return 0, nil
+}
+
+// tell says on the hub copy what is in the way and who can do something about it; nothing changes on the cluster.
+func (s *Syncer) tell(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, step Step) (time.Duration, error) {
+	placement, _ := hubPlacement(v)
+	switch step {
 	case SayUnreachable:
 		consequence := "what is shown is the last known state"
 		if v.Hub.DeletionTimestamp != nil {
@@ -175,36 +209,9 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 	case SayDisowned:
 		return retryRefused, s.say(ctx, c, v, sayDisowned, fmt.Sprintf("the Workflow of this name on cluster %s does not say any more that it is the copy of this one: "+
 			"put its annotations %s=%s and %s=%d back, or delete it there", c.Name, stellarflow.AnnotationHubUID, placement.UID, stellarflow.AnnotationAttempt, placement.Attempt))
-	case SayRestored:
+	default: // SayRestored
 		return retryRefused, s.Placer.HoldBack(ctx, key, placement)
-	case Create:
-		return s.create(ctx, c, key, v, placement)
-	case RecordSeen:
-		return 0, s.recordSeen(ctx, key, v, placement)
-	case RecordUID, Mirror:
-		return s.mirror(ctx, c, key, v, placement)
-	case ReleaseHarvest:
-		return 0, s.onWEC(c, key, v.WEC)(cleanup.ReleaseHarvest(ctx, c.Clients.Metadata, v.WEC))
-	case RestoreHarvest:
-		return 0, s.onWEC(c, key, v.WEC)(cleanup.RestoreHarvest(ctx, c.Clients.Metadata, v.WEC))
-	case DeleteWECCopy:
-		return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
-	case FinishCleanup, Vanished:
-		return s.gone(ctx, c, key, v, placement, step)
-	case Orphaned:
-		return s.orphan(ctx, c, key, v)
-	case Move:
-		return s.move(ctx, c, key, v, placement)
-	case Bury:
-		return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
-	case FinishBurial:
-		return s.finishBurial(ctx, c, key, v)
-	case LiftTombstone:
-		stone, _ := v.void()
-		return 0, s.Tombstones.Remove(ctx, stone)
-	case Nothing:
 	}
-	return 0, nil
 }
 
 func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement) (time.Duration, error) {

@@ -55,11 +55,18 @@ func refusal(workflow metav1.Object, state *cluster.State, restoredAt time.Time)
 		return "it has ended: delete it"
 	case request == stellarflow.RequestAbandon:
 		return ""
+	}
+	return refusalToMove(workflow, placement, state, restoredAt)
+}
+
+// refusalToMove returns why a placed Workflow cannot be placed on another cluster: only what certainly never started there can be.
+func refusalToMove(workflow metav1.Object, placement stellarflow.Placement, state *cluster.State, restoredAt time.Time) string {
+	switch {
 	case stellarflow.Abandoned(workflow):
 		return "it was given up: resubmit it to run it again"
-	case ending:
+	case workflow.GetDeletionTimestamp() != nil:
 		return "it is being deleted"
-	case ended:
+	case stellarflow.Completed(workflow):
 		return "it has ended: resubmit it to run it again"
 	case placement.WECUID != "":
 		return fmt.Sprintf("its copy was seen on cluster %s and may have run: give it up with `stellarflow abandon` and resubmit it, if running twice does no harm", placement.Cluster)

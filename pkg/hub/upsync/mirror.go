@@ -64,13 +64,13 @@ func (m *Mirrorer) Mirror(ctx context.Context, pass Pass) (*metav1.PartialObject
 		return nil, fmt.Errorf("workflow %s on %q: %w", pass.Key, pass.Placement.Cluster, err)
 	}
 	observed, known := stellarflow.ParseObserved(pass.HubCopy.Annotations[stellarflow.AnnotationObserved])
-	if known && observed.WECUID == pass.WECCopy.Metadata.UID {
-		if order, err := resourceversion.CompareResourceVersion(pass.WECCopy.Metadata.ResourceVersion, observed.ResourceVersion); err != nil || order < 0 {
-			return nil, fmt.Errorf("workflow %s on %q has resourceVersion %s, mirrored was %s: %w",
-				pass.Key, pass.Placement.Cluster, pass.WECCopy.Metadata.ResourceVersion, observed.ResourceVersion, ErrRestored)
+	known = known && observed.WECUID == pass.WECCopy.Metadata.UID
+	if known {
+		if err := pass.forwards(observed); err != nil {
+			return nil, err
 		}
 	}
-	same := known && observed.WECUID == pass.WECCopy.Metadata.UID && observed.Hash == rendered.Hash
+	same := known && observed.Hash == rendered.Hash
 	withStatus := rendered.Status != nil && !same
 	if same && observed.Generation != pass.HubCopy.Generation && rendered.Status != nil {
 		if withStatus, err = m.differs(ctx, pass, rendered); err != nil {
@@ -86,6 +86,15 @@ func (m *Mirrorer) Mirror(ctx context.Context, pass Pass) (*metav1.PartialObject
 		m.Metrics.Cleaned(pass.Placement.Cluster, rendered.Removed, rendered.Cut)
 	}
 	return written, err
+}
+
+// forwards refuses a WEC copy that is older than what was mirrored of it.
+func (p Pass) forwards(observed stellarflow.Observed) error {
+	if order, err := resourceversion.CompareResourceVersion(p.WECCopy.Metadata.ResourceVersion, observed.ResourceVersion); err != nil || order < 0 {
+		return fmt.Errorf("workflow %s on %q has resourceVersion %s, mirrored was %s: %w",
+			p.Key, p.Placement.Cluster, p.WECCopy.Metadata.ResourceVersion, observed.ResourceVersion, ErrRestored)
+	}
+	return nil
 }
 
 // differs reports whether the hub copy's status is not the rendered one any more, by a live read: somebody else wrote to the
