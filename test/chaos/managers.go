@@ -51,7 +51,7 @@ func newSlot(ctx context.Context, name, dir, binary, mutant string, seed uint64,
 	s := &slot{name: name, seed: seed, proxy: p, files: map[string]string{
 		fault.EnvKubeconfig: filepath.Join(dir, "manager-"+name+".kubeconfig"), fault.EnvFile: filepath.Join(dir, "manager-"+name+".faults"), fault.EnvMutant: mutant,
 	}}
-	s.process.name, s.process.log, s.process.args = "manager "+name, filepath.Join(dir, "manager-"+name+".log"), []string{binary}
+	s.process.name, s.log, s.args = "manager "+name, filepath.Join(dir, "manager-"+name+".log"), []string{binary}
 	if err := os.WriteFile(s.files[fault.EnvKubeconfig], kubeconfig, privateFile); err != nil {
 		return nil, err
 	}

@@ -192,6 +192,9 @@ func writeFile(t *testing.T, path, content string) {
 	}
 }
 
+// TestMutationsFit needs no cluster: a change of a source that takes a mutation its text is seen at once.
+func TestMutationsFit(t *testing.T) { overlay(t, t.TempDir()) }
+
 // TestMutants breaks each law on purpose and lets the checker find it; every count is reached.
 func TestMutants(t *testing.T) {
 	dir := t.TempDir()

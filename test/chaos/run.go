@@ -132,24 +132,7 @@ func (r *run) storm(ctx context.Context, plans []plan) error {
 			}
 		}
 	})
-	tick := time.NewTicker(time.Second / time.Duration(r.PerSecond))
-	defer tick.Stop()
-	for i, plan := range plans {
-		for r.people.unfinished() > crowd && stormCtx.Err() == nil {
-			_ = pause(stormCtx, 100*time.Millisecond)
-		}
-		select {
-		case <-tick.C:
-		case <-stormCtx.Done():
-		}
-		if stormCtx.Err() != nil {
-			break
-		}
-		r.people.started.Go(func() { r.people.live(plan) })
-		if (i+1)%500 == 0 {
-			r.say("%d of %d created, %d unfinished", i+1, r.N, r.people.unfinished())
-		}
-	}
+	r.create(stormCtx, plans)
 	_ = pause(stormCtx, r.Tail)
 	calm()
 	storms.Wait()
@@ -158,6 +141,28 @@ func (r *run) storm(ctx context.Context, plans []plan) error {
 		return fmt.Errorf("the storm itself failed: %w", err)
 	default:
 		return ctx.Err()
+	}
+}
+
+// create begins the plans, never more at once or in a second than is wanted, until all are begun or ctx ends.
+func (r *run) create(ctx context.Context, plans []plan) {
+	tick := time.NewTicker(time.Second / time.Duration(r.PerSecond))
+	defer tick.Stop()
+	for i, plan := range plans {
+		for r.people.unfinished() > crowd && ctx.Err() == nil {
+			_ = pause(ctx, 100*time.Millisecond)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		r.people.started.Go(func() { r.people.live(plan) })
+		if (i+1)%500 == 0 {
+			r.say("%d of %d created, %d unfinished", i+1, r.N, r.people.unfinished())
+		}
 	}
 }
 

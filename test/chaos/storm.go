@@ -23,9 +23,7 @@ func (r *run) blow(ctx context.Context, l *lane) error {
 			return fmt.Errorf("%s: %w", e, err)
 		}
 		r.log.fault("end: %s", e)
-		if pause(ctx, e.gap) != nil {
-			break
-		}
+		_ = pause(ctx, e.gap) // ends early with ctx, as the loop then does
 	}
 	return nil
 }

@@ -154,7 +154,7 @@ func breakages(hub, wec1 *server) []breakage {
 			return err
 		}},
 		{id: "store-missing", spoil: remove(hub, "secrets", stellarflow.SystemNamespace, "artifact-store")},
-		{id: "executor-binding-missing", spoil: remove(wec1, "rolebindings", "argo", "stellarflow-executor-default"), mend: func(t *testing.T) error {
+		{id: "executor-binding-missing", spoil: remove(wec1, "rolebindings", "argo", "stellarflow-executor-default"), mend: func(*testing.T) error {
 			return nil // the remedy is kubectl's, which e2e runs; join does it too, with the next case
 		}},
 		{id: "repository-missing", spoil: remove(wec1, "configmaps", "argo", "artifact-repositories")},

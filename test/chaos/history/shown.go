@@ -28,7 +28,7 @@ type place struct {
 
 func (c *checker) shownOf(uid string, hub *object) {
 	reported := c.reported(uid)
-	last, seen := place{}, false
+	last, seen := place{}, false // since the hub was restored last
 	placed, epoch := false, 0
 	for _, v := range hub.versions {
 		if v.epoch != epoch {
@@ -44,18 +44,28 @@ func (c *checker) shownOf(uid string, hub *object) {
 			c.find(FalseShown, v.at, uid, "%s steps back: %s %q is older than what it showed before", c.name(uid), v.Phase, v.Message)
 		case known:
 			last, seen = at, true
-		case v.Phase == "Error" && ownVanished.MatchString(v.Message):
-			c.vanished(uid, v)
-		case v.Phase == "Error" && v.GivenUp && ownGivenUp.MatchString(v.Message):
-		case v.Phase == "Pending" && ownPending.MatchString(v.Message) && !seen:
-		case v.Phase == "Pending" && ownPending.MatchString(v.Message):
-			c.find(FalseShown, v.at, uid, "%s steps back to %q after it showed what a cluster said", c.name(uid), v.Message)
 		default:
-			c.find(FalseShown, v.at, uid, "%s shows %s %q (status %s), which no cluster reported for it", c.name(uid), v.Phase, v.Message, v.Status)
+			c.ownWords(uid, v, seen)
 		}
 	}
 	if placed {
 		c.report.Placed++
+	}
+}
+
+// ownWords checks a state that no cluster reported: it has to be one that the hub may say of itself. seen is whether the hub showed
+// before what a cluster said.
+func (c *checker) ownWords(uid string, v version, seen bool) {
+	switch {
+	case v.Phase == "Error" && ownVanished.MatchString(v.Message):
+		c.vanished(uid, v)
+	case v.Phase == "Error" && v.GivenUp && ownGivenUp.MatchString(v.Message):
+	case v.Phase == "Pending" && ownPending.MatchString(v.Message):
+		if seen {
+			c.find(FalseShown, v.at, uid, "%s steps back to %q after it showed what a cluster said", c.name(uid), v.Message)
+		}
+	default:
+		c.find(FalseShown, v.at, uid, "%s shows %s %q (status %s), which no cluster reported for it", c.name(uid), v.Phase, v.Message, v.Status)
 	}
 }
 
