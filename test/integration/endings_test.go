@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,62 @@ func TestOrphans(t *testing.T) {
 	})
 	if left := wec.get(t.Context(), ns, "unfinished"); left == nil || left.GetDeletionTimestamp() != nil {
 		t.Error("the unfinished orphan was killed on suspicion")
+	}
+}
+
+// TestArtifactGC lets both Argo controllers put their finalizer on: the hub's on a suspended Workflow, as soon as it sees it, the
+// WEC's where the Workflow runs. Only the latter may remove artifacts, and only it holds the end.
+func TestArtifactGC(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	wec := c.wecs["cluster1"]
+	const finalizer = stellarflow.ArgoFinalizerArtifactGC
+	c.submit(t, ns, "collected", "cluster1", func(w *unstructured.Unstructured) {
+		w.SetFinalizers([]string{"example.com/other", finalizer})
+		w.Object["spec"].(map[string]any)["artifactGC"] = map[string]any{"strategy": "OnWorkflowDeletion"}
+	})
+	created := wec.waitFor(t, ns, "collected", "the WEC copy", exists)
+	if strategy, _, _ := unstructured.NestedString(created.Object, "spec", "artifactGC", "strategy"); strategy != "OnWorkflowDeletion" {
+		t.Errorf("the WEC is not told to collect: %s", describe(created))
+	}
+	if _, err := wec.workflows(ns).Patch(t.Context(), "collected", types.JSONPatchType,
+		[]byte(`[{"op":"add","path":"/metadata/finalizers/-","value":"`+finalizer+`"}]`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wec.argo(t, ns, "collected", "Running")
+	wec.argo(t, ns, "collected", "Succeeded")
+	ended := c.hub.waitFor(t, ns, "collected", "its end", inPhase("Succeeded"))
+	if hasFinalizer(ended, finalizer) || !hasFinalizer(ended, "example.com/other") || !hasFinalizer(ended, stellarflow.FinalizerCleanup) {
+		t.Errorf("the hub copy has finalizers %v", ended.GetFinalizers())
+	}
+	wec.waitFor(t, ns, "collected", "harvest released and nothing else", func(w *unstructured.Unstructured) bool {
+		return !hasFinalizer(w, stellarflow.FinalizerHarvest) && hasFinalizer(w, finalizer)
+	})
+	if err := c.hub.workflows(ns).Delete(t.Context(), "collected", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	said := c.hub.waitFor(t, ns, "collected", "what keeps it", func(w *unstructured.Unstructured) bool {
+		return strings.Contains(w.GetAnnotations()[stellarflow.AnnotationSync], "its copy on cluster cluster1 is kept there by "+finalizer+": ")
+	})
+	c.waitEvent(t, ns, "collected", "CopyHeld", finalizer)
+	left := wec.get(t.Context(), ns, "collected")
+	if !hasFinalizer(said, stellarflow.FinalizerCleanup) || left == nil || left.GetDeletionTimestamp() == nil || !hasFinalizer(left, finalizer) {
+		t.Errorf("the WEC's Argo has no time to collect: hub %s, WEC %s", describe(said), describe(left))
+	}
+	wec.finalizers(t, ns, "collected") // the artifacts are removed
+	c.hub.waitFor(t, ns, "collected", "only the other finalizer", func(w *unstructured.Unstructured) bool {
+		return w != nil && len(w.GetFinalizers()) == 1 && hasFinalizer(w, "example.com/other")
+	})
+}
+
+// finalizers replaces those of a Workflow.
+func (s *server) finalizers(t *testing.T, namespace, name string, finalizers ...string) {
+	t.Helper()
+	raw, err := json.Marshal(map[string]any{"metadata": map[string]any{"finalizers": finalizers}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.workflows(namespace).Patch(t.Context(), name, types.MergePatchType, raw, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }
 

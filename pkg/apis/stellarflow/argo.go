@@ -14,6 +14,7 @@ const (
 	ArgoLabelWorkflowTemplate        = "workflows.argoproj.io/workflow-template"
 	ArgoLabelClusterWorkflowTemplate = "workflows.argoproj.io/cluster-workflow-template"
 	ArgoAnnotationPodNameFormat      = "workflows.argoproj.io/pod-name-format"
+	ArgoFinalizerArtifactGC          = "workflows.argoproj.io/artifact-gc"
 )
 
 // Workflows is Argo's resource, on the hub and on every WEC.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,14 @@ func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.Name
 	}
 	s.forget(placement.UID)
 	return 0, nil
+}
+
+// sayHeld says which finalizers, none of ours, keep the WEC copy of a hub copy that is being deleted: Argo's own stays until the
+// artifacts are removed, and for ever where its pods cannot do that.
+func (s *Syncer) sayHeld(ctx context.Context, c *cluster.Connection, v View) error {
+	return s.say(ctx, c, v, sayHeld, fmt.Sprintf("it is being deleted, and its copy on cluster %s is kept there by %s: let whoever owns that finalizer end its work "+
+		"(Argo removes artifacts first: the copy's conditions there say what fails), take it off the copy there, or give this Workflow up with `stellarflow abandon`",
+		c.Name, stellarflow.OneLine(strings.Join(v.WEC.Finalizers, ", "), maxFinalizers)))
 }
 
 // vanished ends a hub copy whose WEC copy was removed by force: nothing will ever be heard of it, and running it again would

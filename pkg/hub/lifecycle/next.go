@@ -44,6 +44,8 @@ const (
 	RestoreHarvest Step = "RestoreHarvest"
 	// DeleteWECCopy: the hub copy is being deleted.
 	DeleteWECCopy Step = "DeleteWECCopy"
+	// SayHeld: the hub copy is being deleted, and somebody else's finalizer holds the WEC copy too long to keep silent.
+	SayHeld Step = "SayHeld"
 	// FinishCleanup: the hub copy is being deleted and the WEC copy seems gone.
 	FinishCleanup Step = "FinishCleanup"
 	// Vanished: the WEC copy was seen once and seems gone, unfinished as far as the hub knows.
@@ -158,9 +160,20 @@ func next(v View) (Step, time.Duration) {
 	case !placement.Owns(v.WEC):
 		return withForeignCopy(v, placement), 0
 	case v.Hub.DeletionTimestamp != nil:
-		return DeleteWECCopy, 0
+		return whileDeleting(v)
 	}
 	return withBoth(v, placement)
+}
+
+// whileDeleting decides while the hub copy is being deleted and its own WEC copy is there.
+func whileDeleting(v View) (Step, time.Duration) {
+	if v.WEC.DeletionTimestamp == nil || slices.Contains(v.WEC.Finalizers, stellarflow.FinalizerHarvest) {
+		return DeleteWECCopy, 0
+	}
+	if wait := v.Silence - v.Now.Sub(v.Hub.DeletionTimestamp.Time); wait > 0 {
+		return Nothing, wait
+	}
+	return SayHeld, 0
 }
 
 func hubPlacement(v View) (stellarflow.Placement, bool) {

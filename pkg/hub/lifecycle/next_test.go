@@ -56,6 +56,9 @@ func noWEC(c *copies) { c.wec = nil }
 func notPlaced(c *copies) { c.hub.Labels[stellarflow.LabelCluster] = "cluster2" }
 
 func hubDeleting(c *copies) { c.hub.DeletionTimestamp = &metav1.Time{Time: now} }
+func hubDeletingLong(c *copies) {
+	c.hub.DeletionTimestamp = &metav1.Time{Time: now.Add(-time.Hour)}
+}
 func wecDeleting(c *copies) { c.wec.DeletionTimestamp = &metav1.Time{Time: now} }
 func hubEnded(c *copies)    { c.hub.Labels[stellarflow.ArgoLabelCompleted] = "true" }
 func wecEnded(c *copies)    { c.wec.Labels[stellarflow.ArgoLabelCompleted] = "true" }
@@ -170,6 +173,9 @@ func nextCases() map[string]nextCase {
 		"Delete":         {"the user deleted the Workflow", newView(hubDeleting), DeleteWECCopy, 0},
 		"DeleteFresh":    {"also if its UID is not recorded yet", newView(fresh, hubDeleting), DeleteWECCopy, 0},
 		"DeleteDeleting": {"until it is gone", newView(hubDeleting, wecDeleting), DeleteWECCopy, 0},
+		"DeleteHeld":     {"Argo removes the artifacts there first, which takes a while", newView(hubDeleting, wecDeleting, notHeld), Nothing, time.Minute},
+		"DeleteHeldLong": {"why it stays has to be said", newView(hubDeletingLong, wecDeleting, notHeld), SayHeld, 0},
+		"DeleteHeldLive": {"not deleted there yet", newView(hubDeletingLong, notHeld), DeleteWECCopy, 0},
 
 		"UIDWaits":       {"a first status may bring the UID along", newView(fresh, createdAgo(40*time.Millisecond)), Nothing, 60 * time.Millisecond},
 		"UIDWaitsNoMore": {"no status came in time", newView(fresh, createdAgo(100*time.Millisecond)), RecordUID, 0},
@@ -227,7 +233,7 @@ func TestNextReachesEveryStep(t *testing.T) {
 	}
 	for _, step := range []Step{
 		Nothing, SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, Create, RecordUID, Mirror, ReleaseHarvest, RestoreHarvest,
-		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial, LiftTombstone, RecordSeen, SayRestored,
+		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial, LiftTombstone, RecordSeen, SayRestored, SayHeld,
 	} {
 		if !reached[step] {
 			t.Errorf("no case leads to %s", step)

@@ -20,12 +20,14 @@ const (
 	sayDisowned    = "CopyDisowned"
 	sayNotMirrored = "NotMirrored"
 	sayStuck       = "StepFails"
+	sayHeld        = "CopyHeld"
 )
 
-// How many bytes a sentence has at most that quotes what a WEC said, and a UID in it.
+// How many bytes a sentence has at most that quotes what a WEC said, and a UID or names of finalizers in it.
 const (
-	maxSaid = 1024
-	maxUID  = 64
+	maxSaid       = 1024
+	maxUID        = 64
+	maxFinalizers = 256
 )
 
 // say writes the sync annotation and an event, unless it is said already.

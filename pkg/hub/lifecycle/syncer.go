@@ -158,7 +158,7 @@ func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, ke
 func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, step Step) (time.Duration, error) {
 	placement, _ := hubPlacement(v)
 	switch step {
-	case SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, SayRestored:
+	case SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, SayHeld, SayRestored:
 		return s.tell(ctx, c, key, v, step)
 	case Create:
 		return s.create(ctx, c, key, v, placement)
@@ -209,6 +209,8 @@ func (s *Syncer) tell(ctx context.Context, c *cluster.Connection, key types.Name
 	case SayDisowned:
 		return retryRefused, s.say(ctx, c, v, sayDisowned, fmt.Sprintf("the Workflow of this name on cluster %s does not say any more that it is the copy of this one: "+
 			"put its annotations %s=%s and %s=%d back, or delete it there", c.Name, stellarflow.AnnotationHubUID, placement.UID, stellarflow.AnnotationAttempt, placement.Attempt))
+	case SayHeld:
+		return 0, s.sayHeld(ctx, c, v)
 	default: // SayRestored
 		return retryRefused, s.Placer.HoldBack(ctx, key, placement)
 	}

@@ -300,7 +300,10 @@ func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured
 	return nil
 }
 
-// keys returns the operations that put a placement on an object: label, annotations and finalizer.
+// keys returns the operations that put a placement on an object: label, annotations and finalizer. The finalizer by which Argo
+// removes a Workflow's artifacts goes: the hub's controller puts it on at first sight of a suspended Workflow (argo-workflows
+// controller/artifact_gc.go, addArtifactGCFinalizer), and would, once it has ended, remove the artifacts with pods here, or keep it
+// for ever. The WEC's controller does that with the WEC copy.
 func keys(object metav1.Object, placement stellarflow.Placement) []hubcopy.Operation {
 	cluster, record, observed := string(placement.Cluster), placement.String(), ""
 	operations := append(hubcopy.Maps(object), hubcopy.Set(object, "labels", map[string]*string{stellarflow.LabelCluster: &cluster})...)
@@ -309,5 +312,6 @@ func keys(object metav1.Object, placement stellarflow.Placement) []hubcopy.Opera
 		stellarflow.AnnotationSync: nil, stellarflow.AnnotationWaiting: nil, stellarflow.AnnotationRequest: nil, stellarflow.AnnotationAbandoned: nil,
 		stellarflow.AnnotationAdopts: nil,
 	})...)
-	return append(operations, hubcopy.AddFinalizer(object, stellarflow.FinalizerCleanup)...)
+	operations = append(operations, hubcopy.AddFinalizer(object, stellarflow.FinalizerCleanup)...)
+	return append(operations, hubcopy.RemoveFinalizer(object, stellarflow.ArgoFinalizerArtifactGC)...)
 }
