@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -78,15 +77,11 @@ func TestRetriedOnTheWEC(t *testing.T) {
 	wec.waitFor(t, ns, "retried", "harvest put back", func(w *unstructured.Unstructured) bool { return hasFinalizer(w, stellarflow.FinalizerHarvest) })
 }
 
-func TestOrphans(t *testing.T) {
-	c, _, ns := setUp(t, managerOptions{})
-	wec := c.wecs["cluster1"]
-	c.running(t, ns, "ended", "cluster1")
-	c.running(t, ns, "unfinished", "cluster1")
-	wec.argo(t, ns, "ended", "Succeeded")
-	c.hub.waitFor(t, ns, "ended", "phase Succeeded", inPhase("Succeeded"))
+// orphan takes hub copies away as `argo delete --force` does where no guard is.
+func (c *clusters) orphan(t *testing.T, ns string, names ...string) {
+	t.Helper()
 	asManager := c.hub.as(t, hubManager).Resource(stellarflow.Workflows).Namespace(ns)
-	for _, name := range []string{"ended", "unfinished"} { // as `argo delete --force` does where no guard is
+	for _, name := range names {
 		if _, err := asManager.Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -94,22 +89,79 @@ func TestOrphans(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestOrphans(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	wec := c.wecs["cluster1"]
+	c.running(t, ns, "ended", "cluster1")
+	c.running(t, ns, "unfinished", "cluster1")
+	wec.argo(t, ns, "ended", "Succeeded")
+	c.hub.waitFor(t, ns, "ended", "phase Succeeded", inPhase("Succeeded"))
+	c.orphan(t, ns, "ended", "unfinished")
 	wec.waitFor(t, ns, "ended", "the finished orphan to go", gone)
-	eventually(t, "the unfinished orphan to be named", func(ctx context.Context) (bool, string) {
-		var managed clusterv1.ManagedCluster
-		if err := c.hub.client.Get(ctx, client.ObjectKey{Name: "cluster1"}, &managed); err != nil {
-			return false, err.Error()
-		}
-		for _, condition := range managed.Status.Conditions {
-			if condition.Type == stellarflow.ConditionConnected && strings.Contains(condition.Message, ns+"/unfinished") {
-				return true, ""
-			}
-		}
-		return false, "no condition names it"
+	names := func(condition metav1.Condition) bool { return strings.Contains(condition.Message, ns+"/unfinished") }
+	c.condition(t, "cluster1", names)
+	neverWithin(t, time.Second, "the unfinished orphan was killed on suspicion", func() bool {
+		left := wec.get(t.Context(), ns, "unfinished")
+		return left == nil || left.GetDeletionTimestamp() != nil
 	})
-	if left := wec.get(t.Context(), ns, "unfinished"); left == nil || left.GetDeletionTimestamp() != nil {
-		t.Error("the unfinished orphan was killed on suspicion")
+	wec.argo(t, ns, "unfinished", "Succeeded")
+	wec.waitFor(t, ns, "unfinished", "it to go once it has ended", gone)
+	c.condition(t, "cluster1", func(condition metav1.Condition) bool { return !names(condition) })
+}
+
+// TestSameNameAgain creates Workflows under the names of earlier ones whose copies are on the WEC still. A copy is never taken over,
+// and there are never two; as soon as the old one is gone the new one runs.
+func TestSameNameAgain(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	wec := c.wecs["cluster1"]
+	runs := func(t *testing.T, name string, old *unstructured.Unstructured) {
+		t.Helper()
+		created := wec.waitFor(t, ns, name, "a copy of the new one", func(w *unstructured.Unstructured) bool { return w != nil && w.GetUID() != old.GetUID() })
+		wec.argo(t, ns, name, "Succeeded")
+		ended := c.hub.waitFor(t, ns, name, "its end", inPhase("Succeeded"))
+		if record := mustPlacement(t, ended); record.WECUID != created.GetUID() || created.GetAnnotations()[stellarflow.AnnotationHubUID] != string(ended.GetUID()) {
+			t.Errorf("record %s, copy %s", record, describe(created))
+		}
 	}
+	t.Run("while the old one is being deleted", func(t *testing.T) { // as kubectl replace --force: delete, wait until it is gone, create
+		c.running(t, ns, "replaced", "cluster1")
+		old := wec.get(t.Context(), ns, "replaced")
+		if err := c.hub.workflows(ns).Delete(t.Context(), "replaced", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		c.hub.waitFor(t, ns, "replaced", "the old one to go, after its copy", func(w *unstructured.Unstructured) bool {
+			return w == nil && wec.get(t.Context(), ns, "replaced") == nil
+		})
+		c.submit(t, ns, "replaced", "cluster1")
+		runs(t, "replaced", old)
+	})
+	t.Run("while the copy of one that was removed by force runs", func(t *testing.T) {
+		c.running(t, ns, "forced", "cluster1")
+		old := wec.get(t.Context(), ns, "forced")
+		c.orphan(t, ns, "forced")
+		c.submit(t, ns, "forced", "cluster1")
+		c.hub.waitFor(t, ns, "forced", "what it waits for", waiting("a copy of an earlier Workflow named "+ns+"/forced runs there (hub UID "+old.GetAnnotations()[stellarflow.AnnotationHubUID]+
+			") and is waited for: to end it, `stellarflow orphans delete cluster1 "+ns+"/forced`"))
+		c.condition(t, "cluster1", func(condition metav1.Condition) bool { return strings.Contains(condition.Message, ns+"/forced") })
+		neverWithin(t, time.Second, "the running copy was replaced", func() bool {
+			left := wec.get(t.Context(), ns, "forced")
+			return left == nil || left.GetUID() != old.GetUID() || left.GetDeletionTimestamp() != nil
+		})
+		wec.argo(t, ns, "forced", "Succeeded")
+		runs(t, "forced", old)
+		c.condition(t, "cluster1", func(condition metav1.Condition) bool { return !strings.Contains(condition.Message, ns+"/forced") })
+	})
+	t.Run("while the copy of one that had ended is there", func(t *testing.T) {
+		c.running(t, ns, "ended", "cluster1")
+		wec.argo(t, ns, "ended", "Failed")
+		c.hub.waitFor(t, ns, "ended", "its end", inPhase("Failed"))
+		old := wec.get(t.Context(), ns, "ended")
+		c.orphan(t, ns, "ended")
+		c.submit(t, ns, "ended", "cluster1")
+		runs(t, "ended", old)
+	})
 }
 
 // TestArtifactGC lets both Argo controllers put their finalizer on: the hub's on a suspended Workflow, as soon as it sees it, the

@@ -13,6 +13,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/cleanup"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/hub/downsync"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 )
 
@@ -96,6 +97,38 @@ func (s *Syncer) orphan(ctx context.Context, c *cluster.Connection, key types.Na
 		c.SetOrphan(ctx, key, true)
 		return reportOrphan, nil
 	}
+	return 0, s.removeOrphan(ctx, c, key, v)
+}
+
+func (s *Syncer) removeOrphan(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View) error {
 	s.Log.Info("removing a finished copy whose hub copy is gone", "cluster", c.Name, "workflow", key)
-	return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
+	return s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
+}
+
+// nameTaken handles a WEC copy of this hub that has the name of a Workflow placed here. If it names another hub UID, that Workflow is
+// gone: a name is on the hub once. It is an orphan then, and goes if it has ended; an unfinished one keeps the name.
+func (s *Syncer) nameTaken(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement) (time.Duration, error) {
+	holder := v.WEC.Annotations[stellarflow.AnnotationHubUID]
+	orphan := holder != string(placement.UID)
+	if orphan {
+		live, err := s.Hub.Live(ctx, key)
+		if err != nil {
+			return 0, err
+		}
+		if live == nil || !placement.RecordedOn(live) {
+			return time.Second, nil // the cache is behind
+		}
+		if stellarflow.Completed(v.WEC) {
+			return 0, s.removeOrphan(ctx, c, key, v)
+		}
+	}
+	c.SetOrphan(ctx, key, orphan)
+	s.Metrics.Refused(c.Name, downsync.ReasonNameTaken)
+	why := fmt.Sprintf("another Workflow of this hub named %s is there (hub UID %s): delete it there, or create this one under another name",
+		key, stellarflow.OneLine(holder, maxUID))
+	if orphan {
+		why = fmt.Sprintf("a copy of an earlier Workflow named %s runs there (hub UID %s) and is waited for: to end it, `stellarflow orphans delete %s %s`",
+			key, stellarflow.OneLine(holder, maxUID), c.Name, key)
+	}
+	return retryRefused, s.Placer.Refused(ctx, key, placement, why, false)
 }

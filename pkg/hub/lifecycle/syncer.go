@@ -107,7 +107,7 @@ func (s *Syncer) Sync(ctx context.Context, connection *cluster.Connection, key t
 		return 0, err
 	}
 	step, after := Next(view)
-	if step != Orphaned {
+	if step != Orphaned && step != SayNameTaken {
 		connection.SetOrphan(ctx, key, false)
 	}
 	if step == Nothing {
@@ -158,8 +158,10 @@ func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, ke
 func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, step Step) (time.Duration, error) {
 	placement, _ := hubPlacement(v)
 	switch step {
-	case SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, SayHeld, SayRestored:
+	case SayUnreachable, SayClusterChanged, SayDisowned, SayHeld, SayRestored:
 		return s.tell(ctx, c, key, v, step)
+	case SayNameTaken:
+		return s.nameTaken(ctx, c, key, v, placement)
 	case Create:
 		return s.create(ctx, c, key, v, placement)
 	case RecordSeen:
@@ -202,10 +204,6 @@ func (s *Syncer) tell(ctx context.Context, c *cluster.Connection, key types.Name
 	case SayClusterChanged:
 		return retryRefused, s.say(ctx, c, v, sayChanged, fmt.Sprintf("behind the name %s is another cluster now than the one this Workflow was placed on: nothing is known of it; "+
 			"bring the old cluster back, or give this Workflow up with `stellarflow abandon`", c.Name))
-	case SayNameTaken:
-		s.Metrics.Refused(c.Name, downsync.ReasonNameTaken)
-		return retryRefused, s.Placer.Refused(ctx, key, placement, fmt.Sprintf(
-			"another Workflow of this hub named %s is there (hub UID %s): delete it there, or create this one under another name", key, stellarflow.OneLine(v.WEC.Annotations[stellarflow.AnnotationHubUID], maxUID)), false)
 	case SayDisowned:
 		return retryRefused, s.say(ctx, c, v, sayDisowned, fmt.Sprintf("the Workflow of this name on cluster %s does not say any more that it is the copy of this one: "+
 			"put its annotations %s=%s and %s=%d back, or delete it there", c.Name, stellarflow.AnnotationHubUID, placement.UID, stellarflow.AnnotationAttempt, placement.Attempt))
