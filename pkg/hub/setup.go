@@ -162,7 +162,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	syncer := h.syncer(store, placer)
 	syncer.Tombstones = tombstones
 	connections.Handler = syncer
-	placer.RestoredAt, syncer.RestoredAt = connections.RestoredAt, connections.RestoredAt
+	placer.RestoredAt, syncer.RestoredAt, placer.Skew = connections.RestoredAt, connections.RestoredAt, h.clock.Skew
 	h.forget = []func(metav1.Object){syncer.Forget, placer.Forget}
 	if options.Metrics != nil {
 		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, tombstones: tombstones, now: options.Now, log: h.log.WithName("metrics")}).snapshot
@@ -256,6 +256,7 @@ type hub struct {
 	metadata metadata.Interface
 	core     kubernetes.Interface
 	beats    *heartbeat.Beats
+	clock    *clock
 	// forget is told of every Workflow that is gone, so that nothing is remembered of it.
 	forget []func(metav1.Object)
 }
@@ -269,7 +270,10 @@ func (h *hub) clients(ctx context.Context) error {
 	if h.objects, err = dynamic.NewForConfig(config); err != nil {
 		return fmt.Errorf("make a client for the hub: %w", err)
 	}
-	if h.metadata, err = metadata.NewForConfig(config); err != nil {
+	h.clock = &clock{now: h.options.Now}
+	timed := rest.CopyConfig(config)
+	timed.Wrap(h.clock.wrap) // the client that reads the hub's version, every few seconds
+	if h.metadata, err = metadata.NewForConfig(timed); err != nil {
 		return fmt.Errorf("make a client for the hub: %w", err)
 	}
 	system, err := h.core.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})

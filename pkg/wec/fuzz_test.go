@@ -53,7 +53,7 @@ func FuzzSkew(f *testing.F) {
 		}
 		header, start := time.Unix(date, 0), time.Unix(sent, 0)
 		end := start.Add(time.Duration(took))
-		got := skew(header, start, end)
+		got := Skew(header, start, end)
 		switch {
 		case header.Before(start) && got >= 0, header.After(end.Truncate(time.Second)) && header.Sub(end) >= time.Second && got <= 0:
 			t.Errorf("a clock at %s, asked from %s to %s, differs by %s", header, start, end, got)

@@ -129,13 +129,13 @@ func (c *Clients) versionAndClock(ctx context.Context, now func() time.Time, fac
 	facts.Version = stellarflow.OneLine(info.GitVersion, maxVersion)
 	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
 		// The header has whole seconds and the answer took a while: only what both cannot explain is skew.
-		facts.Skew = skew(date, sent, now())
+		facts.Skew = Skew(date, sent, now())
 	}
 	return nil
 }
 
-// skew returns how far date, cut to the second, lies outside the time between sent and received.
-func skew(date, sent, received time.Time) time.Duration {
+// Skew returns how far date, cut to the second, lies outside the time between sent and received.
+func Skew(date, sent, received time.Time) time.Duration {
 	if earliest := sent.Truncate(time.Second); date.Before(earliest) {
 		return date.Sub(earliest)
 	}

@@ -244,8 +244,8 @@ func TestSkew(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := skew(tc.date, sent, tc.received); got != tc.want {
-				t.Errorf("%s: skew() = %s, want %s", tc.reason, got, tc.want)
+			if got := Skew(tc.date, sent, tc.received); got != tc.want {
+				t.Errorf("%s: Skew() = %s, want %s", tc.reason, got, tc.want)
 			}
 		})
 	}

@@ -212,6 +212,8 @@ type managerOptions struct {
 	// hubTransport and wecTransport see every request; nil for none.
 	hubTransport, wecTransport func(http.RoundTripper) http.RoundTripper
 	store                      string
+	// now is the manager's clock; nil for the right one.
+	now func() time.Time
 	// metrics are what the manager counts into; nil for none.
 	metrics *metrics.Metrics
 	// configure changes the manager's own options; nil for none.
@@ -257,12 +259,16 @@ func startManager(t *testing.T, c *clusters, o managerOptions) *manager {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	now := time.Now
+	if o.now != nil {
+		now = o.now
+	}
 	store := o.store
 	if store == "" {
 		store = "artifact-store"
 	}
 	err = hub.Setup(ctx, mgr, hub.Options{
-		StoreSecret: store, Now: time.Now, Timing: o.timing, Kubeconfig: wec.KubeconfigOptions{AllowLoopback: true}, WECTransport: o.wecTransport, Metrics: o.metrics,
+		StoreSecret: store, Now: now, Timing: o.timing, Kubeconfig: wec.KubeconfigOptions{AllowLoopback: true}, WECTransport: o.wecTransport, Metrics: o.metrics,
 	})
 	if err != nil {
 		cancel()

@@ -71,6 +71,8 @@ type Reconciler struct {
 	Now         func() time.Time
 	// RestoredAt returns when the hub was restored from a backup, zero if it never was; nil for never.
 	RestoredAt func() time.Time
+	// Skew returns how far the clock of the hub's API server is ahead of Now; nil for not at all.
+	Skew func() time.Duration
 	// Metrics count and time placements; nil for none.
 	Metrics *metrics.Metrics
 	// Beats are told of each pass, for the health check; nil for nobody.
@@ -252,7 +254,7 @@ func (r *Reconciler) ours(ctx context.Context, live *unstructured.Unstructured) 
 
 // decide chooses a cluster and records it, or says why there is none.
 func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured, q request) (ctrl.Result, error) {
-	if why := heldBack(live.GetCreationTimestamp().Time, r.restoredAt()); why != "" {
+	if why := heldBack(r.createdAt(live), r.restoredAt()); why != "" {
 		return ctrl.Result{RequeueAfter: lookAgain}, r.wait(ctx, live, why)
 	}
 	decision := r.assumed.decide(live.GetUID(), q.inventory, func(clusters []bindingpolicy.Cluster) bindingpolicy.Decision {

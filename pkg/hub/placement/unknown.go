@@ -41,13 +41,22 @@ func (r *Reconciler) adopt(ctx context.Context, key types.NamespacedName, workfl
 }
 
 // heldBack returns why something that the hub knows from this time is not created by itself, empty if it may be: a hub that was
-// restored from a backup has forgotten what it did between the backup and then. Both times are the hub's.
+// restored from a backup has forgotten what it did between the backup and then. Both times are by the manager's clock.
 func heldBack(at, restored time.Time) string {
 	if restored.IsZero() || at.After(restored) {
 		return ""
 	}
 	return fmt.Sprintf("the hub was restored from a backup at %s, and whether this has run before cannot be known: resubmit it to run it, or delete it",
 		restored.UTC().Format(time.RFC3339))
+}
+
+// createdAt returns when a Workflow was created, by the manager's clock: the API server has written it down by its own.
+func (r *Reconciler) createdAt(workflow metav1.Object) time.Time {
+	at := workflow.GetCreationTimestamp().Time
+	if r.Skew == nil {
+		return at
+	}
+	return at.Add(-r.Skew())
 }
 
 func (r *Reconciler) restoredAt() time.Time {
