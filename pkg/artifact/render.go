@@ -6,6 +6,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -63,12 +64,22 @@ func ConfigMap(store Store, cluster stellarflow.ClusterName, namespace string) (
 	}, nil
 }
 
-// Secret is the Secret that Repository refers to.
-func Secret(store Store, namespace string) *corev1.Secret {
-	return &corev1.Secret{
+// Secret is the Secret that Repository refers to. hubID labels it as that hub's, which may then bring new credentials into it; empty
+// for one that stays as it is.
+func Secret(store Store, namespace string, hubID types.UID) *corev1.Secret {
+	secret := &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 		ObjectMeta: metav1.ObjectMeta{Name: CredentialsSecret, Namespace: namespace},
 		Type:       corev1.SecretTypeOpaque,
 		Data:       map[string][]byte{KeyAccessKey: []byte(store.AccessKey), KeySecretKey: []byte(store.SecretKey)},
 	}
+	if hubID != "" {
+		secret.Labels = map[string]string{stellarflow.LabelOrigin: string(hubID)}
+	}
+	return secret
+}
+
+// HoldsCredentials reports whether a Secret as Secret makes it holds the credentials of the store.
+func HoldsCredentials(secret *corev1.Secret, store Store) bool {
+	return string(secret.Data[KeyAccessKey]) == store.AccessKey && string(secret.Data[KeySecretKey]) == store.SecretKey
 }

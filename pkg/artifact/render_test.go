@@ -57,7 +57,7 @@ func TestRender(t *testing.T) {
 			}
 		})
 	}
-	raw, err := yaml.Marshal(Secret(plain, "team-a"))
+	raw, err := yaml.Marshal(Secret(plain, "team-a", "hub-uid"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestRender(t *testing.T) {
 
 func TestSecretHasTheKeysOfTheRepository(t *testing.T) {
 	store := Store{Endpoint: "minio:9000", Bucket: "workflows", AccessKey: "AKIAFAKE", SecretKey: "s3cr3t"}
-	repository, secret := Repository(store, "cluster1"), Secret(store, "argo")
+	repository, secret := Repository(store, "cluster1"), Secret(store, "argo", "")
 	for selector, want := range map[string]string{repository.S3.AccessKeySecret.Key: "AKIAFAKE", repository.S3.SecretKeySecret.Key: "s3cr3t"} {
 		if got := string(secret.Data[selector]); got != want {
 			t.Errorf("Secret key %q: want the credential, got something else", selector)
@@ -74,6 +74,29 @@ func TestSecretHasTheKeysOfTheRepository(t *testing.T) {
 	}
 	if repository.S3.AccessKeySecret.Name != secret.Name || repository.S3.SecretKeySecret.Name != secret.Name {
 		t.Errorf("the repository refers to another Secret than %q", secret.Name)
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	store := Store{Endpoint: "minio:9000", Bucket: "workflows", AccessKey: "AKIAFAKE", SecretKey: "s3cr3t"}
+	secret := Secret(store, "argo", "hub-uid")
+	moved := store
+	moved.Endpoint, moved.Bucket = "elsewhere:9000", "others"
+	if !HoldsCredentials(secret, moved) || store.CredentialsSum() != moved.CredentialsSum() {
+		t.Error("the address is no credential")
+	}
+	for name, change := range map[string]func(*Store){
+		"secret key": func(s *Store) { s.SecretKey = "s3cr3t2" }, "access key": func(s *Store) { s.AccessKey = "AKIAFAKE2" },
+		"the border between them": func(s *Store) { s.AccessKey, s.SecretKey = "AKIAFAKEs", "3cr3t" },
+	} {
+		other := store
+		change(&other)
+		if HoldsCredentials(secret, other) || store.CredentialsSum() == other.CredentialsSum() {
+			t.Errorf("a change of the %s is not seen", name)
+		}
+	}
+	if sum := store.CredentialsSum(); strings.Contains(sum, "s3cr3t") || len(sum) != 64 {
+		t.Errorf("not a sum: %s", sum)
 	}
 }
 

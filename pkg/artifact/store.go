@@ -3,6 +3,8 @@ package artifact
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"slices"
@@ -109,6 +111,13 @@ func ParseEnv(raw []byte) (Store, error) {
 		return Store{}, fmt.Errorf("line %d cannot be read (%w): write one setting a line, for example MINIO_BUCKET=workflows", number, err)
 	}
 	return parse(data, envName)
+}
+
+// CredentialsSum tells whether two stores have the same credentials. It is a plain SHA-256, from which bad credentials can be
+// guessed: keep it where the credentials may be kept too.
+func (s Store) CredentialsSum() string {
+	sum := sha256.Sum256([]byte(s.AccessKey + "\x00" + s.SecretKey)) // no credential holds a control character
+	return hex.EncodeToString(sum[:])
 }
 
 // Data is the inverse of ParseStore.

@@ -53,6 +53,7 @@ func (d *doctor) observeHub(ctx context.Context) error {
 	d.could(d.observeHubRights(ctx))
 	d.could(d.observeWorkflows(ctx))
 	d.could(d.readStore(ctx))
+	d.could(d.compareCredentials(ctx))
 	return nil
 }
 
@@ -234,6 +235,22 @@ func (d *doctor) readStore(ctx context.Context) error {
 	}
 	d.store = &store
 	return nil
+}
+
+// compareCredentials looks for Secrets of the hub with other credentials than the store's.
+func (d *doctor) compareCredentials(ctx context.Context) error {
+	if d.store == nil {
+		return nil
+	}
+	d.facts.HubID = d.hubID
+	stale, err := staleCredentials(ctx, d.hub, d.hubID, *d.store)
+	for i := range stale.ours {
+		d.facts.StaleSecrets = append(d.facts.StaleSecrets, diagnosis.StaleSecret{Namespace: stale.ours[i].Namespace, Ours: true})
+	}
+	for i := range stale.foreign {
+		d.facts.StaleSecrets = append(d.facts.StaleSecrets, diagnosis.StaleSecret{Namespace: stale.foreign[i].Namespace})
+	}
+	return err
 }
 
 // probeStore uses the store as the hub manager does.

@@ -43,6 +43,7 @@ type wecExam struct {
 func (e *wecExam) observe(ctx context.Context) error {
 	c := e.found
 	c.Name, c.HubArgo = e.Name, versionOf(e.argo)
+	c.OldStoreKeys = e.outdated(e.store)
 	c.Credential = !errors.Is(e.Err, errNoCredential)
 	if e.Cluster != nil {
 		c.Joined = c.Credential || e.Cluster.Annotations[stellarflow.AnnotationClusterID] != ""

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/artifact"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
@@ -23,6 +24,8 @@ type storedWEC struct {
 	Name stellarflow.ClusterName
 	// Cluster is nil if only the credential is left.
 	Cluster *clusterv1.ManagedCluster
+	// storeSum tells which credentials of the store the last join brought there; empty if none is known to have.
+	storeSum string
 	// Clients are nil if there is no usable credential; Err says why.
 	Clients *wec.Clients
 	Err     error
@@ -55,6 +58,7 @@ func storedWECs(ctx context.Context, env Env, hub client.Client) ([]storedWEC, e
 		if at < 0 {
 			at, wecs = len(wecs), append(wecs, storedWEC{Name: name})
 		}
+		wecs[at].storeSum = string(secret.Data[stellarflow.SecretKeyStoreSum])
 		wecs[at].Clients, wecs[at].Err = dialStored(env, secret)
 	}
 	slices.SortFunc(wecs, func(a, b storedWEC) int { return cmp.Compare(a.Name, b.Name) })
@@ -68,6 +72,11 @@ func dialStored(env Env, secret *corev1.Secret) (*wec.Clients, error) {
 		return nil, fmt.Errorf("secret %s/%s: %w", secret.Namespace, secret.Name, err)
 	}
 	return wec.Dial(config)
+}
+
+// outdated reports whether the cluster is known to have other credentials than the store's.
+func (w storedWEC) outdated(store *artifact.Store) bool {
+	return store != nil && w.storeSum != "" && w.storeSum != store.CredentialsSum()
 }
 
 // recordedID is the identity that the join found; empty if nobody recorded it.

@@ -150,7 +150,7 @@ func (f *fleet) prepareHubNamespace(t *testing.T, namespace string) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "executor"},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "default"}},
 	}, metav1.CreateOptions{})
-	_, secretErr := f.hub.core.CoreV1().Secrets(namespace).Create(t.Context(), artifact.Secret(f.store, namespace), metav1.CreateOptions{})
+	_, secretErr := f.hub.core.CoreV1().Secrets(namespace).Create(t.Context(), artifact.Secret(f.store, namespace, ""), metav1.CreateOptions{})
 	if err := errors.Join(roleErr, bindingErr, secretErr); err != nil {
 		t.Fatalf("prepare namespace %s of the hub: %v", namespace, err)
 	}

@@ -149,6 +149,14 @@ func breakages(hub, wec1 *server) []breakage {
 			_, err := hub.core.CoreV1().Secrets(stellarflow.SystemNamespace).Patch(t.Context(), "cluster-cluster1", types.MergePatchType, []byte(`{"data":{"kubeconfig":"aGVsbG8="}}`), metav1.PatchOptions{})
 			return err
 		}},
+		{id: "store-secret-differs", spoil: func(t *testing.T) error {
+			hub.storeSecret(t, "argo", systemUID(t, hub), "integration-secret-of-before")
+			return nil
+		}},
+		{id: "cluster-old-store-keys", spoil: func(t *testing.T) error { // the next case brings the first key back
+			_, err := hub.core.CoreV1().Secrets(stellarflow.SystemNamespace).Patch(t.Context(), "artifact-store", types.MergePatchType, []byte(`{"stringData":{"secretkey":"integration-secret-2"}}`), metav1.PatchOptions{})
+			return err
+		}},
 		{id: "store-invalid", spoil: func(t *testing.T) error {
 			_, err := hub.core.CoreV1().Secrets(stellarflow.SystemNamespace).Patch(t.Context(), "artifact-store", types.MergePatchType, []byte(`{"data":{"bucket":null}}`), metav1.PatchOptions{})
 			return err

@@ -52,6 +52,7 @@ func TestCLI(t *testing.T) {
 	t.Run("Install", func(t *testing.T) { c.t = t; testInstall(t, c) })
 	t.Run("Join", func(t *testing.T) { c.t = t; testJoin(t, c, wec1) })
 	t.Run("Rights", func(t *testing.T) { testRights(t, c, wec1) })
+	t.Run("StoreKeys", func(t *testing.T) { c.t = t; testStoreKeys(t, c, wec1) })
 	t.Run("Explain", func(t *testing.T) { c.t = t; testExplain(t, c) })
 	t.Run("Leave", func(t *testing.T) { c.t = t; testLeave(t, c, wec1) })
 	t.Run("Uninstall", func(t *testing.T) { c.t = t; testUninstall(t, c) })

@@ -72,7 +72,7 @@ func Render(in Input) ([]byte, error) {
 }
 
 func credentials(in Input) (any, error) {
-	secret := artifact.Secret(in.Store, Namespace)
+	secret := artifact.Secret(in.Store, Namespace, "")
 	secret.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}
 	return secret, nil
 }

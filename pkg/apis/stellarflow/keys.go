@@ -83,6 +83,9 @@ const SystemNamespace = "stellarflow-system"
 // SecretKeyKubeconfig is the key of a credential Secret (LabelManagedCluster) that holds the kubeconfig.
 const SecretKeyKubeconfig = "kubeconfig"
 
+// SecretKeyStoreSum is its key that holds the sum of the store's credentials that the last join brought to the WEC (artifact.Store).
+const SecretKeyStoreSum = "store-credentials-sha256"
+
 // ConditionConnected is the condition that the hub keeps on each ManagedCluster that has a credential.
 const ConditionConnected = "StellarflowConnected"
 

@@ -59,6 +59,9 @@ func (f *Facts) cluster(c *Cluster) []Finding {
 		a.add(ClusterArgoDiffers, Warning, managed, fmt.Sprintf("Argo was %s there when it joined, and is %s on the hub: bring both to one version, and join it again to have it read anew", c.Argo, c.HubArgo), a.join())
 	}
 	a.held(managed)
+	if a.OldStoreKeys {
+		a.add(ClusterOldStoreKeys, Problem, managed, "its namespaces have earlier credentials than the store: their pods lose it once these are revoked", a.join())
+	}
 	for i := range c.Namespaces {
 		a.namespace(&c.Namespaces[i])
 	}

@@ -105,6 +105,11 @@ func TestFindings(t *testing.T) {
 			{"the bucket is gone", func(f *Facts) { f.Store.Check, f.Store.Trouble = artifact.CheckBucket, "no bucket" }, Problem, "stellarflow install --artifact-store FILE --kubeconfig hub"},
 			{"it is read-only", func(f *Facts) { f.Store.Check, f.Store.Trouble = artifact.CheckWrite, "denied" }, Problem, "stellarflow install --artifact-store FILE --kubeconfig hub"},
 		},
+		StoreSecretDiffers: {
+			{"the key was changed", func(f *Facts) { f.StaleSecrets = []StaleSecret{{Namespace: "argo", Ours: true}} }, Problem, install},
+			{"a person made it", func(f *Facts) { f.HubID, f.StaleSecrets = "u-1", []StaleSecret{{Namespace: "argo"}} }, Warning,
+				"kubectl --kubeconfig hub -n argo label secret stellarflow-artifacts --overwrite stellarflow.io/origin=u-1 && " + install},
+		},
 		ClusterNoCredential:  {{"its Secret was deleted", wec1(func(c *Cluster) { c.Credential = false }), Problem, rejoin}},
 		ClusterLeftover:      {{"its ManagedCluster was deleted", wec1(func(c *Cluster) { c.Joined = false }), Warning, "stellarflow leave cluster1 --hub-kubeconfig hub"}},
 		ClusterBadCredential: {{"somebody edited it", wec1(func(c *Cluster) { c.BadCredential = "no context" }), Problem, rejoin}},
@@ -124,6 +129,7 @@ func TestFindings(t *testing.T) {
 		ClusterChanged:      {{"it was rebuilt", wec1(func(c *Cluster) { c.Changed = true }), Problem, "stellarflow leave cluster1 --force --hub-kubeconfig hub && " + rejoin}},
 		ClusterLease:        {{"another hub with this id", wec1(func(c *Cluster) { c.Lease = "x holds it" }), Problem, restart}},
 		ClusterNotConnected: {{"only the hub cannot reach it", wec1(func(c *Cluster) { c.NotConnected = "i/o timeout" }), Problem, restart}},
+		ClusterOldStoreKeys: {{"the key was changed", wec1(func(c *Cluster) { c.OldStoreKeys = true }), Problem, rejoin}},
 		NamespaceMissing:    {{"it was deleted", inside(func(n *Namespace) { n.Missing = true }), Problem, "kubectl --kubeconfig FILE create namespace argo && " + rejoin}},
 		AccountMissing:      {{"it was deleted", inside(func(n *Namespace) { n.Accounts = []string{"runner"} }), Problem, "kubectl --kubeconfig FILE -n argo create serviceaccount runner"}},
 		BindingMissing: {{

@@ -3,6 +3,8 @@ package diagnosis
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/artifact"
 	"stellarflow.io/stellarflow/pkg/wec"
@@ -15,6 +17,8 @@ type Facts struct {
 	// same for the commands that need --kubeconfig for a cluster, "--hub-kubeconfig hub.kubeconfig".
 	HubFlags, WECFlags string
 
+	// HubID is the UID of the hub's kube-system Namespace.
+	HubID types.UID
 	// Installed is false if our Namespace is missing: then nothing else of the hub was read.
 	Installed bool
 	// Objects are those that this binary would install.
@@ -30,8 +34,10 @@ type Facts struct {
 	// Guarded are the users that the guard holds off; Controllers those that the Argo controllers of the hub are.
 	Guarded, Controllers []string
 
-	Store    Store
-	Clusters []Cluster
+	Store Store
+	// StaleSecrets are the Secrets of the hub that hold other credentials than the store's.
+	StaleSecrets []StaleSecret
+	Clusters     []Cluster
 
 	Workflows  []Workflow
 	Tombstones []Tombstone
@@ -73,6 +79,13 @@ type Store struct {
 	Trouble string
 }
 
+// StaleSecret is a Secret of the hub, of the name that mirrored Workflows refer to, with other credentials than the store's.
+type StaleSecret struct {
+	Namespace string
+	// Ours is whether it is labelled as this hub's.
+	Ours bool
+}
+
 // Cluster is what is known of a WEC.
 type Cluster struct {
 	Name stellarflow.ClusterName
@@ -89,6 +102,8 @@ type Cluster struct {
 	NotConnected string
 	// Rights are those that the hub lacks there.
 	Rights []string
+	// OldStoreKeys says that the last join brought other credentials of the store there than it has now.
+	OldStoreKeys bool
 	// Lease says what is wrong with the hub's Lease there; empty if nothing is.
 	Lease string
 	// Kubernetes is the version there. Argo and HubArgo are those of Argo there, when it joined, and on the hub. Empty if unknown.

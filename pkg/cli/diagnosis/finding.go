@@ -37,6 +37,7 @@ const (
 	StoreInvalid          ID = "store-invalid"
 	StoreUnreachable      ID = "store-unreachable"
 	StoreRefuses          ID = "store-refuses"
+	StoreSecretDiffers    ID = "store-secret-differs"
 	ClusterNoCredential   ID = "cluster-no-credential" //nolint:gosec // the name of a finding, not a credential
 	ClusterLeftover       ID = "cluster-leftover"
 	ClusterBadCredential  ID = "cluster-credential-invalid" //nolint:gosec // the name of a finding, not a credential
@@ -49,6 +50,7 @@ const (
 	ClusterChanged        ID = "cluster-changed"
 	ClusterLease          ID = "cluster-lease"
 	ClusterNotConnected   ID = "cluster-not-connected"
+	ClusterOldStoreKeys   ID = "cluster-old-store-keys"
 	NamespaceMissing      ID = "namespace-missing"
 	AccountMissing        ID = "service-account-missing"
 	BindingMissing        ID = "executor-binding-missing"
@@ -68,9 +70,9 @@ func IDs() []ID {
 		HubNotInstalled, HubObjectMissing, HubObjectDiffers, HubCRDNotServed, HubArgoMissing, HubRightMissing,
 		ManagerScaledToZero, ManagerUnavailable, ManagerNoLeader,
 		GuardMissing, GuardDiffers, ControllerNotGuarded, ControllerNotFound,
-		StoreMissing, StoreInvalid, StoreUnreachable, StoreRefuses,
+		StoreMissing, StoreInvalid, StoreUnreachable, StoreRefuses, StoreSecretDiffers,
 		ClusterNoCredential, ClusterLeftover, ClusterBadCredential, ClusterUnreachable, ClusterRejects, ClusterRightMissing,
-		ClusterArgoMissing, ClusterArgoDiffers, ClusterClock, ClusterChanged, ClusterLease, ClusterNotConnected,
+		ClusterArgoMissing, ClusterArgoDiffers, ClusterClock, ClusterChanged, ClusterLease, ClusterNotConnected, ClusterOldStoreKeys,
 		NamespaceMissing, AccountMissing, BindingMissing, RepositoryMissing, RepositoryOtherBucket, SecretMissing,
 		OrphanFound, WorkflowsNotSynced, WorkflowNotDeleted, RequestUnanswered, TombstoneWaits,
 	}

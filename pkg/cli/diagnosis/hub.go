@@ -147,6 +147,30 @@ func (f *Facts) guard() []Finding {
 }
 
 func (f *Facts) store() []Finding {
+	return append(f.storeItself(), f.storeSecrets()...)
+}
+
+// storeSecrets says which Secrets have not followed the store.
+func (f *Facts) storeSecrets() []Finding {
+	var found []Finding
+	for _, stale := range f.StaleSecrets {
+		which := "Secret " + stale.Namespace + "/" + artifact.CredentialsSecret
+		if stale.Ours {
+			found = append(found, Finding{
+				StoreSecretDiffers, Problem, GroupStore, which,
+				"it holds earlier credentials than the store has: logs and artifacts of Workflows there cannot be shown once these are revoked", f.install(),
+			})
+			continue
+		}
+		found = append(found, Finding{
+			StoreSecretDiffers, Warning, GroupStore, which, "somebody else made it, and it holds other credentials than the store has: if that is not on purpose, make it this hub's",
+			f.kubectl(fmt.Sprintf("-n %s label secret %s --overwrite %s=%s", stale.Namespace, artifact.CredentialsSecret, stellarflow.LabelOrigin, f.HubID)) + " && " + f.install(),
+		})
+	}
+	return found
+}
+
+func (f *Facts) storeItself() []Finding {
 	which := "Secret " + stellarflow.SystemNamespace + "/artifact-store"
 	install := f.install("--artifact-store FILE")
 	switch s := f.Store; {

@@ -121,11 +121,11 @@ func TestPrepareWithoutRequests(t *testing.T) {
 	if err := n.prepare(t.Context(), p, start); err != nil {
 		t.Errorf("a namespace that is ready: %v", err)
 	}
-	if err := n.prepareHub(t.Context(), nil, "argo", nil, start); err != nil {
+	if err := n.prepareHub(t.Context(), nil, preparation{namespace: "argo"}, start); err != nil {
 		t.Errorf("without a store: %v", err)
 	}
 	n.markReady("hub/argo", start)
-	if err := n.prepareHub(t.Context(), nil, "argo", store, start); err != nil {
+	if err := n.prepareHub(t.Context(), nil, preparation{namespace: "argo", store: store}, start); err != nil {
 		t.Errorf("a namespace of the hub that is ready: %v", err)
 	}
 }

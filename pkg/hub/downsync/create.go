@@ -89,7 +89,7 @@ func (c *Creator) Create(ctx context.Context, target Target, key types.Namespace
 }
 
 func (c *Creator) prepare(ctx context.Context, target Target, hubCopy *unstructured.Unstructured, store *artifact.Store) error {
-	if err := c.namespaces.prepareHub(ctx, c.HubCore, hubCopy.GetNamespace(), store, c.Now()); err != nil {
+	if err := c.namespaces.prepareHub(ctx, c.HubCore, preparation{hubID: c.HubID, namespace: hubCopy.GetNamespace(), store: store}, c.Now()); err != nil {
 		return err
 	}
 	err := c.namespaces.prepare(ctx, preparation{c.HubID, target, hubCopy.GetNamespace(), serviceAccounts(hubCopy.Object), store}, c.Now())

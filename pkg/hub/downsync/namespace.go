@@ -38,7 +38,7 @@ type namespaces struct {
 	ready map[string]time.Time
 }
 
-// preparation is what a namespace of a WEC is made ready for.
+// preparation is what a namespace of a WEC, or without a target one of the hub, is made ready for.
 type preparation struct {
 	hubID     types.UID
 	target    Target
@@ -75,7 +75,7 @@ func (n *namespaces) prepare(ctx context.Context, p preparation, now time.Time) 
 		}
 	}
 	if p.store != nil {
-		if err := ensureRepository(ctx, core, *p.store, target.Name, namespace); err != nil {
+		if err := ensureRepository(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -85,14 +85,14 @@ func (n *namespaces) prepare(ctx context.Context, p preparation, now time.Time) 
 
 // prepareHub puts the shared store's Secret into a namespace of the hub: the Argo server reads artifacts and logs of a
 // Workflow with the Secret of the Workflow's own namespace (argo.md §4).
-func (n *namespaces) prepareHub(ctx context.Context, core kubernetes.Interface, namespace string, store *artifact.Store, now time.Time) error {
-	id := "hub/" + namespace
-	if store == nil || n.isReady(id, now) {
+func (n *namespaces) prepareHub(ctx context.Context, core kubernetes.Interface, p preparation, now time.Time) error {
+	id := "hub/" + p.namespace
+	if p.store == nil || n.isReady(id, now) {
 		return nil
 	}
-	_, err := core.CoreV1().Secrets(namespace).Create(ctx, artifact.Secret(*store, namespace), metav1.CreateOptions{})
+	_, err := core.CoreV1().Secrets(p.namespace).Create(ctx, artifact.Secret(*p.store, p.namespace, p.hubID), metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create Secret %s/%s on the hub: %w", namespace, artifact.CredentialsSecret, err)
+		return fmt.Errorf("create Secret %s/%s on the hub: %w", p.namespace, artifact.CredentialsSecret, err)
 	}
 	n.markReady(id, now)
 	return nil
@@ -168,13 +168,15 @@ func ensureAccount(ctx context.Context, core kubernetes.Interface, namespace, na
 	return tolerateExisting(err, fmt.Sprintf("create RoleBinding %s/%s-%s", namespace, ExecutorRole, name))
 }
 
-// ensureRepository puts the shared store's Secret and Argo's artifact repository into a namespace that has none.
-func ensureRepository(ctx context.Context, core kubernetes.Interface, store artifact.Store, cluster stellarflow.ClusterName, namespace string) error {
-	_, err := core.CoreV1().Secrets(namespace).Create(ctx, artifact.Secret(store, namespace), metav1.CreateOptions{})
+// ensureRepository puts the shared store's Secret and Argo's artifact repository into a namespace that has none. Credentials that
+// change later are brought by `stellarflow join`: the hub may not read or change a Secret there.
+func ensureRepository(ctx context.Context, p preparation) error {
+	core, namespace := p.target.Clients.Core, p.namespace
+	_, err := core.CoreV1().Secrets(namespace).Create(ctx, artifact.Secret(*p.store, namespace, p.hubID), metav1.CreateOptions{})
 	if err := tolerateExisting(err, fmt.Sprintf("create Secret %s/%s", namespace, artifact.CredentialsSecret)); err != nil {
 		return err
 	}
-	configMap, err := artifact.ConfigMap(store, cluster, namespace)
+	configMap, err := artifact.ConfigMap(*p.store, p.target.Name, namespace)
 	if err != nil {
 		return err
 	}

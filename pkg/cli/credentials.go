@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/artifact"
+)
+
+// staleSecrets are the Secrets of a cluster, in any namespace, under the name of the store's credentials that hold others than the
+// store's.
+type staleSecrets struct {
+	// ours are labelled with the hub's id, foreign are not.
+	ours, foreign []corev1.Secret
+}
+
+// staleCredentials looks for them with a person's rights: the hub manager may create these Secrets and not read them.
+func staleCredentials(ctx context.Context, cluster client.Client, hubID types.UID, store artifact.Store) (staleSecrets, error) {
+	var stale staleSecrets
+	var all corev1.SecretList
+	if err := cluster.List(ctx, &all, client.MatchingFields{"metadata.name": artifact.CredentialsSecret}); err != nil {
+		return stale, fmt.Errorf("list the secrets %s of all namespaces: %w", artifact.CredentialsSecret, err)
+	}
+	for i := range all.Items {
+		switch secret := all.Items[i]; {
+		case artifact.HoldsCredentials(&secret, store) || secret.DeletionTimestamp != nil:
+		case secret.Labels[stellarflow.LabelOrigin] == string(hubID):
+			stale.ours = append(stale.ours, secret)
+		default:
+			stale.foreign = append(stale.foreign, secret)
+		}
+	}
+	return stale, nil
+}
+
+// bringCredentials puts the store's credentials into Secrets of this hub, and returns their namespaces.
+func bringCredentials(ctx context.Context, cluster client.Client, ours []corev1.Secret, store artifact.Store) ([]string, error) {
+	brought := []string{}
+	for i := range ours {
+		before := &ours[i]
+		after := before.DeepCopy()
+		after.Data = artifact.Secret(store, before.Namespace, "").Data
+		err := cluster.Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		if client.IgnoreNotFound(err) != nil {
+			return brought, fmt.Errorf("bring the store's credentials to secret %s/%s: %w", before.Namespace, before.Name, err)
+		}
+		if err == nil {
+			brought = append(brought, before.Namespace)
+		}
+	}
+	return brought, nil
+}
+
+// claim says how a person makes a Secret ours that holds other credentials; join or install then bring the store's.
+func claim(secret *corev1.Secret, hubID types.UID, again string) string {
+	return fmt.Sprintf("secret %s/%s holds other credentials than the store's and is not labelled as this hub's: it stays as it is; if it should follow the store, "+
+		"label it %s=%s and %s", secret.Namespace, secret.Name, stellarflow.LabelOrigin, hubID, again)
+}
