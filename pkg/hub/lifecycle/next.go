@@ -226,7 +226,13 @@ func withoutWECCopy(v View, placement stellarflow.Placement) Step {
 // copy whose WEC copy was seen once never becomes Pending again.
 func withForeignCopy(v View, placement stellarflow.Placement) Step {
 	seen, ending, ended := placement.WECUID != "", v.Hub.DeletionTimestamp != nil, stellarflow.Completed(v.Hub)
+	another := placement // a second copy of it: made anew there by somebody, or by a manager that died before it was told of the first
+	another.WECUID = ""
 	switch {
+	case another.Owns(v.WEC) && ending:
+		return DeleteWECCopy
+	case another.Owns(v.WEC) && ended:
+		return Orphaned
 	case seen && v.WEC.UID != placement.WECUID: // ours is gone and what is there came later: recreated, or restored from a backup
 		return withoutWECCopy(v, placement)
 	case ending && !seen:

@@ -123,6 +123,7 @@ func TestCheck(t *testing.T) {
 		"BackPending": {"pending again", running().hub("Pending", "p", placedText), []Count{FalseShown}},
 		"BackRestore": {"older because the hub was restored", carried(running().wec("Running", "r2").hub("Running", "r2", "of the run").mark(Restored, Hub).hub("Running", "r1", "of the run")).hub("Running", "r1", "of the run"), nil},
 		"NotGone":     {"it says that its copy is gone, and it is there", running().mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").wec("Running", "r2"), []Count{FalseShown}},
+		"GoneOther":   {"it is, and a second copy of it is there", running().acted("w", ActForced).wecGone("Running", "r1").wec("", "", another).mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").wec("Pending", "q", another), nil},
 		"GoneForced":  {"it is, by force", running().acted("w", ActForced).wecGone("Running", "r1").hub("Error", "v", vanishedText), nil},
 		"GoneUnasked": {"it is, and nobody there did it by force", running().wecGone("Running", "r1").hub("Error", "v", vanishedText), []Count{TerminalLost}},
 		"GoneRestore": {"it is, with a restore", running().mark(Restored, "cluster1").hub("Error", "v", vanishedText), nil},

@@ -96,8 +96,8 @@ func (c *checker) reported(hubUID string) map[key]place {
 // vanished checks that a Workflow of which the hub says that its copy was removed has none, and that a person or a restore removed it.
 func (c *checker) vanished(uid string, shown version) {
 	for _, wec := range c.copies[uid] {
-		if wec.first().Attempt != shown.Attempt {
-			continue
+		if wec.first().Attempt != shown.Attempt || shown.WECUID != "" && shown.WECUID != wec.first().UID {
+			continue // another copy than the one that is meant
 		}
 		excused := c.did(wec.first().UID, ActForced) || c.did(wec.first().UID, ActRetried) && !wec.last().Harvest || c.restoredBetween(wec.cluster, wec.first().at, shown.at) || c.epoch(Hub) > 0
 		switch {
