@@ -17,6 +17,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/wec"
 	"stellarflow.io/stellarflow/test/chaos/fault"
 	"stellarflow.io/stellarflow/test/chaos/history"
+	"stellarflow.io/stellarflow/test/chaos/recorder"
 )
 
 // slot is one place where a manager may run, with a network path of its own to the hub. It is started again when it ends, as a
@@ -66,17 +67,17 @@ func (s *slot) run(alone bool, exit string) {
 }
 
 // end kills the manager for good. What it saw and did not write down yet is forgotten, which the checker is told.
-func (s *slot) end(log *log) {
+func (s *slot) end(log *recorder.Log) {
 	s.wantMu.Lock()
 	s.want = false
 	s.wantMu.Unlock()
 	s.signal(syscall.SIGCONT)
 	s.kill()
-	log.add(history.Record{Kind: history.Began, Text: "manager " + s.name + " ends, and what it saw with it"})
+	log.Add(history.Record{Kind: history.Began, Text: "manager " + s.name + " ends, and what it saw with it"})
 }
 
 // watch starts the manager whenever it is wanted and does not run.
-func (s *slot) watch(ctx context.Context, log *log) {
+func (s *slot) watch(ctx context.Context, log *recorder.Log) {
 	for life := uint64(1); pause(ctx, 100*time.Millisecond) == nil; {
 		s.wantMu.Lock()
 		want := s.want && !s.running()
@@ -92,9 +93,9 @@ func (s *slot) watch(ctx context.Context, log *log) {
 		if !want {
 			continue
 		}
-		log.add(history.Record{Kind: history.Began, Text: fmt.Sprintf("manager %s starts, %v", s.name, s.env[1:3])})
+		log.Add(history.Record{Kind: history.Began, Text: fmt.Sprintf("manager %s starts, %v", s.name, s.env[1:3])})
 		if err := s.start(); err != nil {
-			log.fault("manager %s: %v", s.name, err)
+			log.Fault("manager %s: %v", s.name, err)
 		}
 	}
 	s.end(log)

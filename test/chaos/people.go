@@ -16,6 +16,7 @@ import (
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/test/chaos/history"
+	"stellarflow.io/stellarflow/test/chaos/recorder"
 )
 
 // plan is what people do with one Workflow; Plan draws it from the seed.
@@ -72,7 +73,7 @@ func plans(seed uint64, n int, namespaces []string) []plan {
 // people carry out the plans. They talk to the API servers themselves, and try again while these are away.
 type people struct {
 	ctx     context.Context //nolint:containedctx // the life of the run
-	log     *log
+	log     *recorder.Log
 	hub     dynamic.Interface
 	wecs    map[string]dynamic.Interface
 	started sync.WaitGroup
@@ -81,7 +82,7 @@ type people struct {
 	latest map[string]map[string]*unstructured.Unstructured // cluster, namespace/name -> the Workflow, decoys left out
 }
 
-func newPeople(ctx context.Context, log *log, hub dynamic.Interface, wecs map[string]dynamic.Interface) *people {
+func newPeople(ctx context.Context, log *recorder.Log, hub dynamic.Interface, wecs map[string]dynamic.Interface) *people {
 	p := &people{ctx: ctx, log: log, hub: hub, wecs: wecs, latest: map[string]map[string]*unstructured.Unstructured{history.Hub: {}}}
 	for name := range wecs {
 		p.latest[name] = map[string]*unstructured.Unstructured{}
@@ -264,7 +265,7 @@ func (p *people) onWEC(plan plan) {
 	case doDelete:
 		p.persist(func() error { return ignoreConflict(workflows.Delete(p.ctx, plan.name, uid)) })
 	case doForce:
-		p.log.acted(cluster, string(copied.GetUID()), history.ActForced)
+		p.log.Acted(cluster, string(copied.GetUID()), history.ActForced)
 		p.persist(func() error { return ignoreConflict(workflows.Delete(p.ctx, plan.name, uid)) })
 		p.patch(p.wecs[cluster], plan.namespace, plan.name, fmt.Sprintf(`{"metadata":{"uid":%q,"finalizers":null}}`, copied.GetUID()))
 	case doRetry: // as `argo retry` on the WEC
@@ -273,7 +274,7 @@ func (p *people) onWEC(plan plan) {
 			return w == nil || stellarflow.Completed(w)
 		})
 		if w := p.get(cluster, plan.namespace, plan.name); w != nil && w.GetUID() == copied.GetUID() && w.GetDeletionTimestamp() == nil {
-			p.log.acted(cluster, string(w.GetUID()), history.ActRetried)
+			p.log.Acted(cluster, string(w.GetUID()), history.ActRetried)
 			p.patch(p.wecs[cluster], plan.namespace, plan.name, fmt.Sprintf(
 				`{"metadata":{"uid":%q,"resourceVersion":%q,"labels":{"workflows.argoproj.io/completed":"false","workflows.argoproj.io/phase":"Running"}},`+
 					`"status":{"phase":"Running","message":"retried by a person, copy %s","finishedAt":null,"nodes":null}}`, w.GetUID(), w.GetResourceVersion(), w.GetUID()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"stellarflow.io/stellarflow/test/chaos/fault"
 	"stellarflow.io/stellarflow/test/chaos/history"
+	"stellarflow.io/stellarflow/test/chaos/recorder"
 )
 
 // Options are what a run is made of.
@@ -55,12 +57,12 @@ const (
 type run struct {
 	Options
 	fleet     *Fleet
-	log       *log
+	log       *recorder.Log
 	people    *people
 	slots     []*slot
 	proxies   map[string]*proxy // by cluster
 	argos     map[string]*argo
-	recorders map[string]*recorder
+	recorders map[string]*recorder.Recorder
 	snapshots map[string]string
 
 	mu       sync.Mutex
@@ -72,7 +74,7 @@ func (f *Fleet) Run(ctx context.Context, options Options) (history.Report, []his
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := &run{
-		Options: options, fleet: f, log: &log{}, proxies: map[string]*proxy{}, argos: map[string]*argo{}, recorders: map[string]*recorder{},
+		Options: options, fleet: f, log: &recorder.Log{}, proxies: map[string]*proxy{}, argos: map[string]*argo{}, recorders: map[string]*recorder.Recorder{},
 		snapshots: map[string]string{}, settings: map[string]fault.Setting{},
 	}
 	var background sync.WaitGroup
@@ -88,16 +90,16 @@ func (f *Fleet) Run(ctx context.Context, options Options) (history.Report, []his
 	}
 	r.slots[0].run(r.Alone, "")
 	if err := r.connected(ctx); err != nil {
-		return history.Report{}, r.log.all(), err
+		return history.Report{}, r.log.All(), err
 	}
 	r.say("%d Workflows, %d a second, seed %d", r.N, r.PerSecond, r.Seed)
 	if err := r.storm(ctx, plans); err != nil {
-		return history.Report{}, r.log.all(), err
+		return history.Report{}, r.log.All(), err
 	}
 	if err := r.settle(ctx); err != nil {
-		return history.Report{}, r.log.all(), err
+		return history.Report{}, r.log.All(), err
 	}
-	records := r.log.all()
+	records := r.log.All()
 	return history.Check(records), records, nil
 }
 
@@ -236,14 +238,14 @@ func (r *run) record(ctx context.Context) error {
 	r.argos[history.Hub].objects = hubArgo
 	r.people = newPeople(ctx, r.log, hub.dynamic, wecs)
 	for name, s := range r.fleet.servers {
-		r.recorders[name] = &recorder{server: s, log: r.log, changed: func(cluster string, object *unstructured.Unstructured, gone bool) {
+		r.recorders[name] = &recorder.Recorder{Cluster: name, Prefix: recorder.Prefix, URL: s.etcdURL(), Client: http.DefaultClient, Log: r.log, Changed: func(cluster string, object *unstructured.Unstructured, gone bool) {
 			r.people.observe(cluster, object, gone)
 			r.argos[cluster].observe(object, gone)
 			if cluster != history.Hub {
 				r.argos[cluster].collect(object, gone)
 			}
 		}}
-		if err := r.recorders[name].start(ctx, false); err != nil {
+		if err := r.recorders[name].Start(ctx, false); err != nil {
 			return err
 		}
 	}
@@ -258,11 +260,8 @@ func (r *run) close() {
 	for _, p := range r.proxies {
 		p.close()
 	}
-	for _, recorder := range r.recorders {
-		if recorder.stop != nil {
-			recorder.stop()
-			<-recorder.done
-		}
+	for _, book := range r.recorders {
+		book.Stop()
 	}
 }
 
@@ -271,7 +270,7 @@ func (r *run) settle(ctx context.Context) error {
 	if err := r.heal(ctx); err != nil {
 		return fmt.Errorf("mend what was broken: %w", err)
 	}
-	r.log.fault("all is mended")
+	r.log.Fault("all is mended")
 	r.say("mended; %d unfinished", r.people.unfinished())
 	began := time.Now()
 	ended := func() bool {
@@ -286,7 +285,7 @@ func (r *run) settle(ctx context.Context) error {
 		return true
 	}
 	r.waitFor(ctx, ended)
-	r.log.add(history.Record{Kind: history.Quiet})
+	r.log.Add(history.Record{Kind: history.Quiet})
 	r.say("quiet after %v", time.Since(began).Round(time.Second))
 	began = time.Now()
 	for _, w := range r.people.list(history.Hub) {
@@ -300,7 +299,7 @@ func (r *run) settle(ctx context.Context) error {
 		return n == 0
 	}
 	r.waitFor(ctx, gone)
-	r.log.add(history.Record{Kind: history.Ended})
+	r.log.Add(history.Record{Kind: history.Ended})
 	r.say("everything deleted after %v", time.Since(began).Round(time.Second))
 	return ctx.Err()
 }

@@ -18,11 +18,11 @@ import (
 func (r *run) blow(ctx context.Context, l *lane) error {
 	for pause(ctx, 100*time.Millisecond) == nil {
 		e := l.next()
-		r.log.fault("begin: %s", e)
+		r.log.Fault("begin: %s", e)
 		if err := r.strike(ctx, e); err != nil {
 			return fmt.Errorf("%s: %w", e, err)
 		}
-		r.log.fault("end: %s", e)
+		r.log.Fault("end: %s", e)
 		_ = pause(ctx, e.gap) // ends early with ctx, as the loop then does
 	}
 	return nil
@@ -91,7 +91,7 @@ func (r *run) strikeManager(e episode, wait func()) {
 		b.run(false, "")
 		wait()
 		a.signal(syscall.SIGSTOP)
-		r.log.add(history.Record{Kind: history.Began, Text: "manager b takes over"})
+		r.log.Add(history.Record{Kind: history.Began, Text: "manager b takes over"})
 		wait()
 		a.signal(syscall.SIGCONT)
 		wait()
@@ -126,7 +126,7 @@ func (r *run) suffer(target string, setting fault.Setting) {
 			}
 		}
 		if err := fault.Write(s.files[fault.EnvFile], settings); err != nil {
-			r.log.fault("cannot write the faults: %v", err)
+			r.log.Fault("cannot write the faults: %v", err)
 		}
 	}
 }
@@ -146,15 +146,15 @@ func (r *run) copyEtcd(ctx context.Context, s *server) error {
 
 // setBack restores the last copy of an etcd.
 func (r *run) setBack(ctx context.Context, s *server, wait func()) error {
-	recorder := r.recorders[s.name]
+	book := r.recorders[s.name]
 	err := s.restore(ctx, r.snapshots[s.name], func() error {
-		if err := recorder.drain(ctx); err != nil {
+		if err := book.Drain(ctx); err != nil {
 			return err
 		}
 		r.people.forgetAll(s.name)
 		r.argos[s.name].forgetAll()
 		return nil
-	}, func() error { return recorder.start(r.people.ctx, true) })
+	}, func() error { return book.Start(r.people.ctx, true) })
 	wait()
 	return err
 }
@@ -185,7 +185,7 @@ func (r *run) tidy() {
 		message := history.Of(w).Message + w.GetAnnotations()[stellarflow.AnnotationSync]
 		for _, word := range []string{"or create this one under another name", "the hub was restored from a backup", "the WEC copy is older than what was mirrored before"} {
 			if strings.Contains(message, word) && w.GetDeletionTimestamp() == nil {
-				r.log.fault("a person deletes %s/%s: %s", w.GetNamespace(), w.GetName(), message)
+				r.log.Fault("a person deletes %s/%s: %s", w.GetNamespace(), w.GetName(), message)
 				r.people.delete(w.GetNamespace(), w.GetName())
 			}
 		}

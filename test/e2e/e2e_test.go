@@ -33,6 +33,7 @@ var alone = []suite{
 	{"outage", testOutage},
 	{"operations", testOperations},
 	{"crash", testCrash},
+	{"chaos", testChaos},
 	{"doctor", testDoctor},
 	{"escapes", testEscapes},
 	{"leave", testLeave},

@@ -1,4 +1,4 @@
-package chaos
+package recorder
 
 import (
 	"bytes"
@@ -18,43 +18,22 @@ import (
 	"stellarflow.io/stellarflow/test/chaos/history"
 )
 
-// workflowsPrefix is where an API server keeps Workflows in etcd, as JSON.
-const workflowsPrefix = "/registry/argoproj.io/workflows/"
+// Prefix is where an API server keeps Workflows in etcd, as JSON; those of a namespace are below it.
+const Prefix = "/registry/argoproj.io/workflows/"
 
-// log collects the records of a run. It is safe for several goroutines.
-type log struct {
-	mu      sync.Mutex
-	records []history.Record
-}
-
-func (l *log) add(r history.Record) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r.Time = time.Now()
-	l.records = append(l.records, r)
-}
-
-// all returns what there is so far.
-func (l *log) all() []history.Record {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]history.Record(nil), l.records...)
-}
-
-func (l *log) fault(format string, args ...any) {
-	l.add(history.Record{Kind: history.Faulted, Text: fmt.Sprintf(format, args...)})
-}
-
-func (l *log) acted(cluster, uid, act string) {
-	l.add(history.Record{Kind: history.Acted, Cluster: cluster, Workflow: history.Workflow{UID: uid}, Text: act})
-}
-
-// recorder reads every revision of every Workflow of one cluster from its etcd, which nothing compacts: while the API server is
-// down, is killed or lies, nothing is missed and nothing is invented. When etcd is away it goes on at the next revision.
-type recorder struct {
-	server  *server
-	log     *log
-	changed func(cluster string, object *unstructured.Unstructured, gone bool)
+// Recorder reads every revision of every Workflow of one cluster from its etcd, which nothing may compact within minutes: while the
+// API server is down, is killed or lies, nothing is missed and nothing is invented. When etcd is away it goes on at the next revision.
+type Recorder struct {
+	// Cluster is the name in the records, Prefix the part of etcd that is read.
+	Cluster, Prefix string
+	// URL is etcd's, without a path; Client reaches it.
+	URL    string
+	Client *http.Client
+	Log    *Log
+	// Changed is told of each change after it was recorded. It owns the object.
+	Changed func(cluster string, object *unstructured.Unstructured, gone bool)
+	// Shown, if it is not nil, reduces a status to what is compared between the hub and a WEC.
+	Shown func(*unstructured.Unstructured)
 
 	mu    sync.Mutex
 	next  int64             // the first revision not recorded yet
@@ -89,26 +68,26 @@ type etcdEvents struct {
 	} `json:"result"`
 }
 
-func prefixRange() map[string]any {
-	end := []byte(workflowsPrefix)
+func (r *Recorder) prefixRange() map[string]any {
+	end := []byte(r.Prefix)
 	end[len(end)-1]++
 	return map[string]any{
-		"key": base64.StdEncoding.EncodeToString([]byte(workflowsPrefix)), "range_end": base64.StdEncoding.EncodeToString(end),
+		"key": base64.StdEncoding.EncodeToString([]byte(r.Prefix)), "range_end": base64.StdEncoding.EncodeToString(end),
 	}
 }
 
-// start lists what is there and follows it. With carried the etcd was restored, and what it holds is said to be carried.
-func (r *recorder) start(ctx context.Context, carried bool) error {
+// Start lists what is there and follows it. With carried the etcd was restored, and what it holds is said to be carried.
+func (r *Recorder) Start(ctx context.Context, carried bool) error {
 	var list struct {
 		Header etcdHeader `json:"header"`
 		KVs    []etcdKV   `json:"kvs"`
 	}
-	if err := r.post(ctx, "/v3/kv/range", prefixRange(), func(body io.Reader) error { return json.NewDecoder(body).Decode(&list) }); err != nil {
-		return fmt.Errorf("read the etcd of %s: %w", r.server.name, err)
+	if err := r.post(ctx, "/v3/kv/range", r.prefixRange(), func(body io.Reader) error { return json.NewDecoder(body).Decode(&list) }); err != nil {
+		return fmt.Errorf("read the etcd of %s: %w", r.Cluster, err)
 	}
 	revision, err := strconv.ParseInt(list.Header.Revision, 10, 64)
 	if err != nil {
-		return fmt.Errorf("the etcd of %s says revision %q: %w", r.server.name, list.Header.Revision, err)
+		return fmt.Errorf("the etcd of %s says revision %q: %w", r.Cluster, list.Header.Revision, err)
 	}
 	r.mu.Lock()
 	r.next, r.known = revision+1, map[string][]byte{}
@@ -117,7 +96,7 @@ func (r *recorder) start(ctx context.Context, carried bool) error {
 	}
 	r.mu.Unlock()
 	if carried {
-		r.log.add(history.Record{Kind: history.Restored, Cluster: r.server.name, Revision: revision})
+		r.Log.Add(history.Record{Kind: history.Restored, Cluster: r.Cluster, Revision: revision})
 	}
 	for _, kv := range list.KVs {
 		if !carried {
@@ -132,19 +111,19 @@ func (r *recorder) start(ctx context.Context, carried bool) error {
 	return nil
 }
 
-// drain waits until everything up to the present revision is recorded, and stops.
-func (r *recorder) drain(ctx context.Context) error {
-	defer func() { r.stop(); <-r.done }()
+// Drain waits until everything up to the present revision is recorded, and stops.
+func (r *Recorder) Drain(ctx context.Context) error {
+	defer r.Stop()
 	var list struct {
 		Header etcdHeader `json:"header"`
 	}
-	query := prefixRange()
+	query := r.prefixRange()
 	query["count_only"] = true
 	if err := r.post(ctx, "/v3/kv/range", query, func(body io.Reader) error { return json.NewDecoder(body).Decode(&list) }); err != nil {
 		return err
 	}
 	// the last revision may be of another key: ask for the last one of ours
-	query = prefixRange()
+	query = r.prefixRange()
 	query["sort_order"], query["sort_target"], query["limit"], query["keys_only"] = "DESCEND", "MOD", "1", true
 	var newest struct {
 		KVs []etcdKV `json:"kvs"`
@@ -166,20 +145,28 @@ func (r *recorder) drain(ctx context.Context) error {
 	return pause(ctx, 300*time.Millisecond) // deletions have no key any more to ask for
 }
 
-func (r *recorder) recorded() int64 {
+// Stop ends the recording, if it has begun.
+func (r *Recorder) Stop() {
+	if r.stop != nil {
+		r.stop()
+		<-r.done
+	}
+}
+
+func (r *Recorder) recorded() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.next
 }
 
-func (r *recorder) follow(ctx context.Context, done chan struct{}) {
+func (r *Recorder) follow(ctx context.Context, done chan struct{}) {
 	defer close(done)
 	for ctx.Err() == nil {
-		request := prefixRange()
+		request := r.prefixRange()
 		request["start_revision"] = strconv.FormatInt(r.recorded(), 10)
 		err := r.post(ctx, "/v3/watch", map[string]any{"create_request": request}, r.read)
 		if ctx.Err() == nil && errors.Is(err, errHistoryLost) {
-			r.log.fault("history of %s is incomplete: %v", r.server.name, err)
+			r.Log.Fault("history of %s is incomplete: %v", r.Cluster, err)
 			return
 		}
 		_ = pause(ctx, 50*time.Millisecond)
@@ -188,7 +175,7 @@ func (r *recorder) follow(ctx context.Context, done chan struct{}) {
 
 var errHistoryLost = errors.New("etcd cancelled the watch")
 
-func (r *recorder) read(body io.Reader) error {
+func (r *Recorder) read(body io.Reader) error {
 	decoder := json.NewDecoder(body)
 	for {
 		var answer etcdEvents
@@ -205,7 +192,7 @@ func (r *recorder) read(body io.Reader) error {
 }
 
 // leave notes that an object is of an earlier run on the same fleet.
-func (r *recorder) leave(kv etcdKV) {
+func (r *Recorder) leave(kv etcdKV) {
 	object := &unstructured.Unstructured{}
 	if object.UnmarshalJSON(kv.Value) == nil {
 		r.old[string(object.GetUID())] = true
@@ -214,7 +201,7 @@ func (r *recorder) leave(kv etcdKV) {
 }
 
 // record keeps one revision.
-func (r *recorder) record(kv etcdKV, gone bool, text string) {
+func (r *Recorder) record(kv etcdKV, gone bool, text string) {
 	revision, err := strconv.ParseInt(kv.ModRevision, 10, 64)
 	if err != nil {
 		return
@@ -231,7 +218,7 @@ func (r *recorder) record(kv etcdKV, gone bool, text string) {
 	r.mu.Unlock()
 	object := &unstructured.Unstructured{}
 	if err := object.UnmarshalJSON(value); err != nil {
-		r.log.fault("cannot read %s of %s: %v", kv.Key, r.server.name, err)
+		r.Log.Fault("cannot read %s of %s: %v", kv.Key, r.Cluster, err)
 		return
 	}
 	if r.old[string(object.GetUID())] {
@@ -244,20 +231,25 @@ func (r *recorder) record(kv etcdKV, gone bool, text string) {
 	}
 	stored := object.DeepCopy()
 	stored.SetResourceVersion("")
-	r.log.add(history.Record{Kind: kind, Cluster: r.server.name, Revision: revision, Workflow: history.Of(stored), Text: text})
-	r.changed(r.server.name, object, gone)
+	if r.Shown != nil {
+		r.Shown(stored)
+	}
+	r.Log.Add(history.Record{Kind: kind, Cluster: r.Cluster, Revision: revision, Workflow: history.Of(stored), Text: text})
+	if r.Changed != nil {
+		r.Changed(r.Cluster, object, gone)
+	}
 }
 
-func (r *recorder) post(ctx context.Context, path string, body any, read func(io.Reader) error) error {
+func (r *Recorder) post(ctx context.Context, path string, body any, read func(io.Reader) error) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.server.etcdURL()+path, bytes.NewReader(raw))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL+path, bytes.NewReader(raw))
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := r.Client.Do(request)
 	if err != nil {
 		return err
 	}
@@ -266,4 +258,13 @@ func (r *recorder) post(ctx context.Context, path string, body any, read func(io
 		return fmt.Errorf("etcd answers %s", response.Status)
 	}
 	return read(response.Body)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
