@@ -107,8 +107,10 @@ func TestFindings(t *testing.T) {
 		},
 		StoreSecretDiffers: {
 			{"the key was changed", func(f *Facts) { f.StaleSecrets = []StaleSecret{{Namespace: "argo", Ours: true}} }, Problem, install},
-			{"a person made it", func(f *Facts) { f.HubID, f.StaleSecrets = "u-1", []StaleSecret{{Namespace: "argo"}} }, Warning,
-				"kubectl --kubeconfig hub -n argo label secret stellarflow-artifacts --overwrite stellarflow.io/origin=u-1 && " + install},
+			{
+				"a person made it", func(f *Facts) { f.HubID, f.StaleSecrets = "u-1", []StaleSecret{{Namespace: "argo"}} }, Warning,
+				"kubectl --kubeconfig hub -n argo label secret stellarflow-artifacts --overwrite stellarflow.io/origin=u-1 && " + install,
+			},
 		},
 		ClusterNoCredential:  {{"its Secret was deleted", wec1(func(c *Cluster) { c.Credential = false }), Problem, rejoin}},
 		ClusterLeftover:      {{"its ManagedCluster was deleted", wec1(func(c *Cluster) { c.Joined = false }), Warning, "stellarflow leave cluster1 --hub-kubeconfig hub"}},
