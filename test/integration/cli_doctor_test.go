@@ -3,6 +3,9 @@ package integration
 import (
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -106,7 +109,7 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	acted(t, wec1, "stellarflow-hub-"+string(system.UID))
-	for _, tc := range breakages(hub, wec1) {
+	for _, tc := range slices.Concat(breakages(hub, wec1), clusterBreakages(c, wec1), workflowBreakages(c, wec1), hubBreakages(c)) {
 		t.Run(tc.id, func(t *testing.T) { c.t = t; tc.check(t, c) })
 	}
 	c.t = t
@@ -162,9 +165,7 @@ func breakages(hub, wec1 *server) []breakage {
 			return err
 		}},
 		{id: "store-missing", spoil: remove(hub, "secrets", stellarflow.SystemNamespace, "artifact-store")},
-		{id: "executor-binding-missing", spoil: remove(wec1, "rolebindings", "argo", "stellarflow-executor-default"), mend: func(*testing.T) error {
-			return nil // the remedy is kubectl's, which e2e runs; join does it too, with the next case
-		}},
+		{id: "executor-binding-missing", spoil: remove(wec1, "rolebindings", "argo", "stellarflow-executor-default")},
 		{id: "repository-missing", spoil: remove(wec1, "configmaps", "argo", "artifact-repositories")},
 		{id: "artifact-secret-missing", spoil: remove(wec1, "secrets", "argo", "stellarflow-artifacts")},
 	}
@@ -190,10 +191,10 @@ func (b breakage) check(t *testing.T, c *commandLine) {
 		if err := b.mend(t); err != nil {
 			t.Fatal(err)
 		}
-		return
+	} else {
+		c.mend(remedy)
+		rolledOutByHand(t, c.hub)
 	}
-	c.mend(remedy)
-	rolledOutByHand(t, c.hub)
 	eventually30(t, b.id+" to be mended", func() (bool, string) {
 		found := examination{}
 		c.json(&found, "doctor", "--kubeconfig=DIR/hub.kubeconfig", "--timeout=3s")
@@ -201,27 +202,32 @@ func (b breakage) check(t *testing.T, c *commandLine) {
 	})
 }
 
-// mend runs a remedy of ours as it was printed, with what only the person knows filled in.
+// mend runs a remedy as it was printed, with what only the person knows filled in.
 func (c *commandLine) mend(remedy string) {
 	c.t.Helper()
 	for _, command := range strings.Split(remedy, " && ") {
 		words := strings.Fields(command)
-		if words[0] != "stellarflow" {
-			c.t.Fatalf("remedy %q is no command of ours", remedy)
-		}
-		more := []string{"--wait=false"}
 		for i, word := range words {
 			switch {
 			case word == "FILE" && words[i-1] == "--artifact-store":
-				words[i] = "DIR/store.env"
+				words[i] = c.dir + "/store.env"
 			case word == "FILE":
-				words[i] = "DIR/wec1.kubeconfig"
+				words[i] = c.dir + "/wec1.kubeconfig"
 			}
 		}
-		if words[1] == "install" {
-			more = append(more, "--skip-store-check") // the store of this test does not answer
+		switch {
+		case words[0] == "kubectl":
+			kubectl := exec.CommandContext(c.t.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl"), words[1:]...)
+			if out, err := kubectl.CombinedOutput(); err != nil {
+				c.t.Fatalf("%s: %v: %s", command, err, out)
+			}
+		case words[1] == "install":
+			c.must(nil, append(words[1:], "--wait=false", "--skip-store-check")...) // the store of this test does not answer
+		case words[1] == "join":
+			c.must(nil, append(words[1:], "--wait=false")...)
+		default:
+			c.must(nil, words[1:]...)
 		}
-		c.must(nil, append(words[1:], more...)...)
 	}
 }
 

@@ -71,6 +71,8 @@ type commandLine struct {
 	t   *testing.T
 	dir string
 	hub *server
+	// ahead is how far this machine's clock is ahead.
+	ahead time.Duration
 }
 
 func newCommandLine(t *testing.T, hub *server) *commandLine {
@@ -113,7 +115,7 @@ func (c *commandLine) runTo(out, log *bytes.Buffer, args ...string) int {
 	for i := range args {
 		args[i] = strings.ReplaceAll(args[i], "DIR", c.dir)
 	}
-	code := cli.Main(c.t.Context(), cli.Env{Out: out, Err: log, Now: time.Now, AllowLoopback: true}, args)
+	code := cli.Main(c.t.Context(), cli.Env{Out: out, Err: log, Now: func() time.Time { return time.Now().Add(c.ahead) }, AllowLoopback: true}, args)
 	all := out.String()
 	if log != out {
 		all += log.String()

@@ -36,8 +36,9 @@ var breakable = map[string]schema.GroupVersionResource{
 	"guards": guardPolicies, "guardBindings": {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicybindings"},
 	"deployments": {Group: "apps", Version: "v1", Resource: "deployments"},
 	"roles":       {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}, "clusterroles": {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"},
-	"rolebindings": {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
-	"secrets":      {Version: "v1", Resource: "secrets"}, "configmaps": {Version: "v1", Resource: "configmaps"},
+	"rolebindings":    {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+	"managedclusters": managedClusters, "leases": {Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
+	"secrets": {Version: "v1", Resource: "secrets"}, "configmaps": {Version: "v1", Resource: "configmaps"},
 }
 
 const storeEnv = "MINIO_ENDPOINT=127.0.0.1:9000\nMINIO_BUCKET=workflows\nMINIO_ACCESS_KEY=integration\nMINIO_SECRET_KEY=integration-secret\nMINIO_INSECURE=true\n"
