@@ -40,11 +40,11 @@ type Clients struct {
 
 // Dial makes the clients for a validated REST config. It does not talk to the cluster; it fails only on a config that no
 // client can be made from.
-func Dial(config *rest.Config) (*Clients, error) { return DialHeld(config, nil) }
+func Dial(config *rest.Config) (*Clients, error) { return DialHeld("", config, nil) }
 
-// DialHeld is Dial with writes that fail with ErrNotHeld while hold is not held.
-func DialHeld(config *rest.Config, hold *Hold) (*Clients, error) {
-	to, err := newTarget(config, hold)
+// DialHeld is Dial with the cluster's name in messages, and with writes that fail with ErrNotHeld while hold is not held.
+func DialHeld(name string, config *rest.Config, hold *Hold) (*Clients, error) {
+	to, err := newTarget(name, config, hold)
 	if err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}

@@ -26,28 +26,38 @@ const WatchIdle = 5 * time.Minute
 
 // TooLargeError says that an answer was larger than what is read of a WEC.
 type TooLargeError struct {
+	// Cluster is its name, or its address where it has none yet.
+	Cluster string
 	Request string
 	Limit   int64
 }
 
-// Error says what was asked and how much is read.
+// Error says what was asked, how much is read and what to do.
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("the answer to %s is larger than the %d MiB that are read of a cluster", e.Request, e.Limit>>20)
+	remedy := "check what answers there"
+	switch {
+	case e.Limit == MaxList:
+		remedy = "delete finished Workflows of this hub, or send fewer at a time to this cluster"
+	case strings.Contains(e.Request, "/"+stellarflow.Workflows.Resource):
+		remedy = "delete that Workflow there, or split it into smaller ones"
+	}
+	return fmt.Sprintf("the answer of cluster %s to %s is larger than the %d MiB that are read of a cluster: %s", e.Cluster, e.Request, e.Limit>>20, remedy)
 }
 
 // limit makes the body of an answer fail beyond what its request may bring. It counts what the transport has unpacked, so a small
 // answer that unpacks into a large one is caught on the way.
-func limit(request *http.Request, response *http.Response, idle time.Duration) (*http.Response, error) {
+func limit(cluster string, request *http.Request, response *http.Response, idle time.Duration) (*http.Response, error) {
 	most, what := int64(MaxObject), request.Method+" "+request.URL.Path
 	watch := isWatch(request)
 	if request.Method == http.MethodGet && strings.HasSuffix(request.URL.Path, "/"+stellarflow.Workflows.Resource) && !watch {
 		most = MaxList
 	}
+	large := &TooLargeError{cluster, what, most}
 	if response.ContentLength > most {
 		_ = response.Body.Close()
-		return nil, &TooLargeError{what, most}
+		return nil, large
 	}
-	body := &bounded{ReadCloser: response.Body, err: &TooLargeError{what, most}, left: most, most: most}
+	body := &bounded{ReadCloser: response.Body, err: large, left: most, most: most}
 	if watch && response.StatusCode == http.StatusOK {
 		body.events = true
 		body.silence = time.AfterFunc(idle, func() { _ = response.Body.Close() })

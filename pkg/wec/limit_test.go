@@ -63,7 +63,7 @@ func TestLimit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			response, err := limit(request, &http.Response{
+			response, err := limit("edge", request, &http.Response{
 				StatusCode: http.StatusOK, ContentLength: tc.length, Body: io.NopCloser(&repeat{text: tc.piece, n: tc.n}),
 			}, time.Hour)
 			if err == nil {
@@ -97,7 +97,7 @@ func TestPackedBomb(t *testing.T) {
 		_, _ = w.Write(packed.Bytes())
 	}))
 	_, err := clients.Objects.Resource(stellarflow.Workflows).Namespace("argo").Get(t.Context(), "w", metav1.GetOptions{})
-	if err == nil || !strings.Contains(err.Error(), "the answer to GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w is larger than the 8 MiB that are read of a cluster") {
+	if err == nil || !strings.Contains(err.Error(), "to GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w is larger than the 8 MiB that are read of a cluster: delete that Workflow there, or split it into smaller ones") {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -109,7 +109,7 @@ func TestSilentWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader, writer := io.Pipe()
-	response, err := limit(request, &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: reader}, 300*time.Millisecond)
+	response, err := limit("edge", request, &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: reader}, 300*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,5 +123,22 @@ func TestSilentWatch(t *testing.T) {
 	read, err := io.ReadAll(response.Body)
 	if len(read) != 20 || err == nil {
 		t.Errorf("%d bytes were read, then %v", len(read), err)
+	}
+}
+
+// TestTooLargeSaysWhat: it is said on a Workflow or a ManagedCluster, whose readers know no request of ours.
+func TestTooLargeSaysWhat(t *testing.T) {
+	for _, tc := range []struct {
+		request string
+		limit   int64
+		want    string
+	}{
+		{"GET /version", MaxObject, "the answer of cluster edge to GET /version is larger than the 8 MiB that are read of a cluster: check what answers there"},
+		{"GET " + workflowsPath, MaxList, "the answer of cluster edge to GET /apis/argoproj.io/v1alpha1/workflows is larger than the 64 MiB that are read of a cluster: delete finished Workflows of this hub, or send fewer at a time to this cluster"},
+		{"GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w", MaxObject, "the answer of cluster edge to GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w is larger than the 8 MiB that are read of a cluster: delete that Workflow there, or split it into smaller ones"},
+	} {
+		if got := (&TooLargeError{"edge", tc.request, tc.limit}).Error(); got != tc.want {
+			t.Errorf("Error() = %s, want %s", got, tc.want)
+		}
 	}
 }

@@ -34,13 +34,14 @@ type link struct {
 
 // target is where a link leads.
 type target struct {
+	name   string // of the cluster, for messages
 	base   *url.URL
 	round  http.RoundTripper
 	closes func()
 }
 
 // newTarget makes the transport for a validated REST config. wrap is nearest to the network but for the config's own.
-func newTarget(config *rest.Config, hold *Hold) (*target, error) {
+func newTarget(name string, config *rest.Config, hold *Hold) (*target, error) {
 	base, err := url.Parse(config.Host)
 	if err != nil {
 		return nil, fmt.Errorf("read the address: %w", err)
@@ -67,7 +68,10 @@ func newTarget(config *rest.Config, hold *Hold) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{base: base, round: round, closes: plain.CloseIdleConnections}, nil
+	if name == "" {
+		name = "at " + base.Host
+	}
+	return &target{name: name, base: base, round: round, closes: plain.CloseIdleConnections}, nil
 }
 
 // RoundTrip sends a request to the current target.
@@ -84,5 +88,5 @@ func (l *link) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return limit(request, response, WatchIdle)
+	return limit(to.name, request, response, WatchIdle)
 }

@@ -125,7 +125,7 @@ func (f *Fleet) Ensure(name stellarflow.ClusterName, credential []byte, namespac
 	if found {
 		hold = m.hold
 	}
-	clients, err := f.dial(credential, hold)
+	clients, err := f.dial(name, credential, hold)
 	if err != nil {
 		if found { // a credential that was taken back is not used any more
 			f.end(m)
@@ -142,7 +142,7 @@ func (f *Fleet) Ensure(name stellarflow.ClusterName, credential []byte, namespac
 	return nil
 }
 
-func (f *Fleet) dial(credential []byte, hold *wec.Hold) (*wec.Clients, error) {
+func (f *Fleet) dial(name stellarflow.ClusterName, credential []byte, hold *wec.Hold) (*wec.Clients, error) {
 	config, err := wec.ParseKubeconfig(credential, f.Kubeconfig)
 	if err != nil {
 		return nil, err
@@ -150,7 +150,7 @@ func (f *Fleet) dial(credential []byte, hold *wec.Hold) (*wec.Clients, error) {
 	if f.Transport != nil {
 		config.Wrap(f.Transport)
 	}
-	return wec.DialHeld(config, hold)
+	return wec.DialHeld(string(name), config, hold)
 }
 
 func (f *Fleet) newConnection(name stellarflow.ClusterName, clients *wec.Clients, hold *wec.Hold, namespaces []string) *Connection {
