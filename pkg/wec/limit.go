@@ -1,6 +1,7 @@
 package wec
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -59,7 +60,7 @@ func limit(cluster string, request *http.Request, response *http.Response, idle 
 	}
 	body := &bounded{ReadCloser: response.Body, err: large, left: most, most: most}
 	if watch && response.StatusCode == http.StatusOK {
-		body.events = true
+		body.events, body.broken = true, broken(request)
 		body.silence = time.AfterFunc(idle, func() { _ = response.Body.Close() })
 		body.idle = idle
 	}
@@ -84,6 +85,7 @@ type bounded struct {
 	depth    int
 	inString bool
 	escaped  bool
+	broken   func() // told when it breaks off
 	silence  *time.Timer
 	idle     time.Duration
 }
@@ -99,6 +101,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	if b.events {
 		b.count(p[:n])
+		if b.left < 0 || err != nil && !errors.Is(err, io.EOF) {
+			b.broken()
+		}
 	} else {
 		b.left -= int64(n)
 	}

@@ -86,6 +86,7 @@ func (l *link) RoundTrip(request *http.Request) (*http.Response, error) {
 	sent.URL, sent.Host = &address, to.base.Host
 	response, err := to.round.RoundTrip(sent)
 	if err != nil {
+		broken(request)()
 		return nil, err
 	}
 	return limit(to.name, request, response, WatchIdle)

@@ -3,7 +3,8 @@ package wec
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
+	"net/http"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,13 +20,15 @@ const indexHubUID = "hub-uid"
 type Watch struct {
 	informer cache.SharedIndexInformer
 	synced   cache.ResourceEventHandlerRegistration
-	lost     atomic.Bool
+	lose     func()
+	lost     chan struct{}
 }
 
 // NewWatch prepares a watch on the Workflows with the label stellarflow.io/origin=hubID. changed is called for each that
 // appeared, changed or vanished; it must not block.
 func (c *Clients) NewWatch(hubID types.UID, changed func(types.NamespacedName)) (*Watch, error) {
-	w := &Watch{}
+	w := &Watch{lost: make(chan struct{})}
+	w.lose = sync.OnceFunc(func() { close(w.lost) })
 	w.informer = metadatainformer.NewFilteredMetadataInformer(c.Watch, stellarflow.Workflows, metav1.NamespaceAll, 0,
 		cache.Indexers{indexHubUID: hubUIDs},
 		func(options *metav1.ListOptions) {
@@ -34,7 +37,7 @@ func (c *Clients) NewWatch(hubID types.UID, changed func(types.NamespacedName)) 
 	if err := w.informer.SetTransform(StripMetadata); err != nil {
 		return nil, fmt.Errorf("prepare the watch: %w", err)
 	}
-	if err := w.informer.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) { w.lost.Store(true) }); err != nil {
+	if err := w.informer.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) { w.lose() }); err != nil {
 		return nil, fmt.Errorf("prepare the watch: %w", err)
 	}
 	notify := func(object any) {
@@ -53,7 +56,27 @@ func (c *Clients) NewWatch(hubID types.UID, changed func(types.NamespacedName)) 
 }
 
 // Run lists and watches until ctx ends. It returns then.
-func (w *Watch) Run(ctx context.Context) { w.informer.RunWithContext(ctx) }
+func (w *Watch) Run(ctx context.Context) {
+	w.informer.RunWithContext(context.WithValue(ctx, loseKey{}, w.lose))
+}
+
+// loseKey is the key of what the requests of a Watch call when one of them breaks off. The reflector itself says nothing of that: it waits
+// for up to a minute if it happens often, as behind a proxy that knows no long requests, and only then asks again
+// (k8s.io/client-go tools/cache/reflector.go, watch and RunWithContext).
+type loseKey struct{}
+
+// broken returns what to call when a request breaks off, a function that does nothing unless it is a watch's.
+func broken(request *http.Request) func() {
+	lose, ok := request.Context().Value(loseKey{}).(func())
+	if !ok || !isWatch(request) {
+		return func() {}
+	}
+	return func() {
+		if request.Context().Err() == nil { // else we have ended it
+			lose()
+		}
+	}
+}
 
 // Complete is closed once the first list is in the cache and everyone was told of it.
 func (w *Watch) Complete() <-chan struct{} { return w.synced.HasSyncedChecker().Done() }
@@ -61,8 +84,18 @@ func (w *Watch) Complete() <-chan struct{} { return w.synced.HasSyncedChecker().
 // Synced reports whether the first list is in the cache.
 func (w *Watch) Synced() bool { return w.informer.HasSynced() && w.synced.HasSynced() }
 
-// Lost reports whether the watch has failed since it began. The cache may then be behind until it has listed again.
-func (w *Watch) Lost() bool { return w.lost.Load() }
+// Lost is closed once the watch has failed. The cache may be behind from then on, until it has listed again.
+func (w *Watch) Lost() <-chan struct{} { return w.lost }
+
+// IsLost reports whether the watch has failed since it began.
+func (w *Watch) IsLost() bool {
+	select {
+	case <-w.lost:
+		return true
+	default:
+		return false
+	}
+}
 
 // Get returns the cached metadata of a Workflow, or nil. It must not be changed.
 func (w *Watch) Get(key types.NamespacedName) *metav1.PartialObjectMetadata {

@@ -71,7 +71,7 @@ func TestWatchBeforeItRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := types.NamespacedName{Namespace: "argo", Name: "w"}
-	if w.Synced() || w.Lost() || w.Get(key) != nil || len(w.List())+len(w.ByHubUID("u")) != 0 {
+	if w.Synced() || w.IsLost() || w.Get(key) != nil || len(w.List())+len(w.ByHubUID("u")) != 0 {
 		t.Error("a watch that does not run knows something")
 	}
 	copied := stellarflow.NewWorkflowMetadata()

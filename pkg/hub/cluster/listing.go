@@ -34,7 +34,7 @@ func (l *listing) stop() {
 // list begins a new watch if there is none, or if the one in use has failed: that one stays in use until the new one is
 // complete, so that a short failure disturbs nothing.
 func (c *Connection) list(ctx context.Context) error {
-	if watch := c.watch.Load(); c.listing.watch != nil || watch != nil && !watch.Lost() {
+	if watch := c.watch.Load(); c.listing.watch != nil || watch != nil && !watch.IsLost() {
 		return nil
 	}
 	watch, err := c.Clients.NewWatch(c.hubID, func(key types.NamespacedName) {
@@ -47,6 +47,7 @@ func (c *Connection) list(ctx context.Context) error {
 	watching, end := context.WithCancel(ctx)
 	c.listing.watch, c.listing.end = watch, end
 	go watch.Run(watching)
+	go c.watchOver(watching, watch)
 	timeout := c.listing.timeout
 	go func() {
 		late := time.NewTimer(timeout)
@@ -63,6 +64,22 @@ func (c *Connection) list(ctx context.Context) error {
 		}
 	}()
 	return nil
+}
+
+// watchOver sees to it that a watch that is lost is begun anew soon, and not with the next probe: what changes meanwhile is not seen.
+func (c *Connection) watchOver(ctx context.Context, watch *wec.Watch) {
+	select {
+	case <-watch.Lost():
+	case <-ctx.Done():
+		return
+	}
+	soon := time.NewTimer(jitter(c.timing.firstRetry()))
+	defer soon.Stop()
+	select {
+	case <-soon.C:
+		c.probeNow()
+	case <-ctx.Done():
+	}
 }
 
 // listEnded uses a watch that is complete, and gives one that took too long more time.

@@ -35,7 +35,7 @@ func (c *Connection) run(ctx context.Context, before <-chan struct{}) {
 				retry = c.timing.firstRetry()
 				next.Reset(wait.Jitter(c.timing.Probe, 0.1))
 			} else {
-				next.Reset(time.Duration(float64(retry) * (0.5 + rand.Float64()))) //nolint:gosec // jitter needs no secrecy
+				next.Reset(jitter(retry))
 				retry = min(2*retry, c.timing.lastRetry())
 			}
 		}
@@ -45,6 +45,11 @@ func (c *Connection) run(ctx context.Context, before <-chan struct{}) {
 	c.lease.Stop() // after the last pass, so that whoever takes it next cannot meet one
 	c.listing.stop()
 	c.Clients.Close()
+}
+
+// jitter returns from half to one and a half times a duration.
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.5 + rand.Float64())) //nolint:gosec // jitter needs no secrecy
 }
 
 // check probes once and starts what the answer allows: the watch and the Lease. It reports whether the WEC can be used.
