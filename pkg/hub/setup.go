@@ -161,7 +161,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	}
 	syncer := h.syncer(store, placer)
 	syncer.Tombstones = tombstones
-	connections.Handler = syncer
+	connections.Handler, placer.Recorded = syncer, syncer.Creator.Attempts.Recorded
 	placer.RestoredAt, syncer.RestoredAt, placer.Skew = connections.RestoredAt, connections.RestoredAt, h.clock.Skew
 	h.forget = []func(metav1.Object){syncer.Forget, placer.Forget}
 	if options.Metrics != nil {

@@ -46,7 +46,13 @@ func TestAttempts(t *testing.T) {
 		"AmbiguousBefore": {
 			"an earlier attempt's: it was replaced after its time to settle, or never sent here", func(a *Attempts) { a.Ambiguous(before, later) }, placed, start, later, 0, true,
 		},
-		"Forgotten": {"the copy was found", func(a *Attempts) { a.Ambiguous(placed, later); a.Forget("hub-1") }, placed, start, later, 0, true},
+		"Recorded":          {"whoever held the Lease before could not know of it", func(a *Attempts) { a.Recorded(placed, start) }, placed, start, start, 0, true},
+		"RecordedBefore":    {"another one may have held the Lease since", func(a *Attempts) { a.Recorded(placed, start.Add(-1)) }, placed, start, start, Settle, false},
+		"RecordedOther":     {"an earlier attempt", func(a *Attempts) { a.Recorded(before, start) }, placed, start, start, Settle, false},
+		"RecordedNotHeld":   {"another one may have read it", func(a *Attempts) { a.Recorded(placed, start) }, placed, time.Time{}, later, Settle, false},
+		"RecordedAmbiguous": {"our own create may arrive", func(a *Attempts) { a.Recorded(placed, start); a.Ambiguous(placed, start) }, placed, start, start, Settle, false},
+		"RecordedForgotten": {"nothing is remembered", func(a *Attempts) { a.Recorded(placed, start); a.Forget("hub-1") }, placed, start, start, Settle, false},
+		"Forgotten":         {"the copy was found", func(a *Attempts) { a.Ambiguous(placed, later); a.Forget("hub-1") }, placed, start, later, 0, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

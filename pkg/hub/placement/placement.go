@@ -73,6 +73,8 @@ type Reconciler struct {
 	RestoredAt func() time.Time
 	// Skew returns how far the clock of the hub's API server is ahead of Now; nil for not at all.
 	Skew func() time.Duration
+	// Recorded is told of each placement that was stored and of a time before that; nil for nobody.
+	Recorded func(stellarflow.Placement, time.Time)
 	// Metrics count and time placements; nil for none.
 	Metrics *metrics.Metrics
 	// Beats are told of each pass, for the health check; nil for nobody.
@@ -292,10 +294,13 @@ func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured
 	message := fmt.Sprintf("placed on cluster %s by policy %s", placement.Cluster, placement.Policy)
 	operations := append(hubcopy.Unchanged(live), keys(live, placement)...)
 	operations = append(operations, hubcopy.Pending(live, message)...)
-	arrived := r.Metrics.ArrivedAt(placement.UID)
+	arrived, began := r.Metrics.ArrivedAt(placement.UID), r.Now()
 	written, err := r.Hub.Patch(ctx, client.ObjectKeyFromObject(live), operations...)
 	if err != nil {
 		return err
+	}
+	if r.Recorded != nil {
+		r.Recorded(placement, began)
 	}
 	r.Metrics.Placed(placement.UID, arrived, r.Now())
 	r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventPlaced, "Place", "placed on cluster %s by policy %s, attempt %s", placement.Cluster, placement.Policy, strconv.Itoa(attempt))
