@@ -114,6 +114,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, err
 	}
 	result, err := r.reconcile(ctx, request.NamespacedName, workflow)
+	if errors.Is(err, cluster.ErrAmbiguous) {
+		result, err = r.ambiguous(ctx, request.NamespacedName, workflow, err)
+	}
 	if errors.Is(err, hubcopy.ErrLostRace) {
 		return ctrl.Result{RequeueAfter: 10 * time.Millisecond}, nil
 	}

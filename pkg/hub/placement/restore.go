@@ -2,6 +2,8 @@ package placement
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -40,6 +43,19 @@ func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, work
 	r.Metrics.Restored(placement.Cluster)
 	r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventRestored, "Place", "the record of the placement was lost; the Workflow was found on cluster %s and is followed there", state.Name)
 	return true, nil
+}
+
+// ambiguous says that two clusters have a copy of a Workflow without a record, and that a person has to decide.
+func (r *Reconciler) ambiguous(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata, cause error) (ctrl.Result, error) {
+	live, err := r.Hub.Live(ctx, key)
+	if err != nil || live == nil || live.GetUID() != workflow.UID {
+		return ctrl.Result{}, err
+	}
+	if ours, err := r.ours(ctx, live); err != nil || !ours {
+		return ctrl.Result{}, errors.Join(cause, err)
+	}
+	return ctrl.Result{RequeueAfter: adopting}, r.wait(ctx, live, fmt.Sprintf(
+		"%s: delete there, with its finalizer %s, what is not to count; it is followed once one is left", cause, stellarflow.FinalizerHarvest))
 }
 
 // disown takes off our keys from a Workflow that is none of ours. They came with a copy of another Workflow: for everybody, the
