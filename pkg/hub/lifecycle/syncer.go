@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -245,6 +246,10 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 	wecCopy, err := upsync.Read(ctx, c.Clients.Core, key)
 	if err == nil && !placement.Owns(&wecCopy.Metadata) {
 		return time.Second, nil // replaced since the cache saw it: the watch will tell
+	}
+	if apierrors.IsNotFound(err) && c.Believes(key) { // only our own last write shows it: without that it is looked for as one that is gone
+		c.Recent.Forget(key)
+		return time.Millisecond, nil
 	}
 	var written *metav1.PartialObjectMetadata
 	if err == nil {
