@@ -309,10 +309,12 @@ func (w *testWriter) Write(p []byte) (int, error) {
 func (c *clusters) join(t *testing.T, name string, namespaces ...string) {
 	t.Helper()
 	s := c.wecs[name]
-	kubeconfig, err := wec.MinimalKubeconfig(s.config.Host, s.config.CAData, s.token(t, stellarflow.SystemNamespace, "stellarflow"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c.joinWith(t, name, kubeconfigFor(t, s.config.Host, s.config.CAData, s.token(t, stellarflow.SystemNamespace, "stellarflow")), namespaces...)
+}
+
+// joinWith is join with a credential of the test's own.
+func (c *clusters) joinWith(t *testing.T, name string, kubeconfig []byte, namespaces ...string) {
+	t.Helper()
 	c.create(t, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: stellarflow.SystemNamespace, Name: stellarflow.CredentialName(stellarflow.ClusterName(name)),
