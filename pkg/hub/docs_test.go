@@ -83,3 +83,37 @@ func collectReasons(t *testing.T, dir string, reasons map[string]string) {
 		t.Fatal(err)
 	}
 }
+
+// TestNamedTestsExist: a test that the documents name as showing something is there.
+func TestNamedTestsExist(t *testing.T) {
+	root := filepath.Join("..", "..")
+	declared := map[string]bool{}
+	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		raw, err := os.ReadFile(path) //nolint:gosec // files of this repository
+		for _, match := range declaration.FindAllSubmatch(raw, -1) {
+			declared[string(match[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(root, "docs", "architecture.md")) //nolint:gosec // a file of this repository
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)").FindAllSubmatch(raw, -1)
+	const fewest = 60
+	if len(named) < fewest {
+		t.Errorf("only %d tests are named: this test looks in the wrong place", len(named))
+	}
+	for _, match := range named {
+		if !declared[string(match[1])] {
+			t.Errorf("docs/architecture.md names %s, and there is no such test", match[1])
+		}
+	}
+}
