@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -148,7 +149,9 @@ func TestWaitingEnds(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	c, _, ns := setUp(t, managerOptions{})
+	timing := leaseTiming(20 * time.Second)
+	timing.Settle = time.Hour // what this manager has placed itself need not wait for it
+	c, _, ns := setUp(t, managerOptions{timing: timing})
 	c.submit(t, ns, "first", "cluster1")
 	first := c.wecs["cluster1"]
 	first.waitFor(t, ns, "first", "a WEC copy, and the namespace with it", exists)
