@@ -107,6 +107,50 @@ func patchWEC(t *testing.T, wec *server, ns, name, patch string) {
 	}
 }
 
+// A WEC says numbers that no API server stores, and a key twice: it is refused and said, and what comes after it is shown again.
+func TestHostileNumbers(t *testing.T) {
+	var says atomic.Value
+	says.Store("")
+	c, _, ns := setUp(t, managerOptions{wecTransport: func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(r)
+			said := says.Load().(string)
+			if err != nil || said == "" || r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/workflows/numbers") {
+				return response, err
+			}
+			body, err := io.ReadAll(response.Body)
+			_ = response.Body.Close()
+			body = bytes.Replace(body, []byte(`"startedAt"`), []byte(said+`,"startedAt"`), 1)
+			response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			response.Header.Del("Content-Length")
+			return response, err
+		})
+	}})
+	wec := c.wecs["cluster1"]
+	c.running(t, ns, "numbers", "cluster1")
+	for i, tc := range []struct {
+		says, said string // said is a part of the sync annotation; empty if the status is shown
+	}{
+		{`"x":1e400`, "Kubernetes cannot store the number 1e400"},
+		{`"x":12345678901234567890`, "Kubernetes cannot store the number 12345678901234567890"},
+		{`"x":9223372036854775807,"y":0.5,"y":1.5`, ""},
+	} {
+		says.Store(tc.says)
+		patchWEC(t, wec, ns, "numbers", fmt.Sprintf(`{"status":{"progress":"%d/8"}}`, i))
+		c.hub.waitFor(t, ns, "numbers", "what it says: "+tc.says, func(w *unstructured.Unstructured) bool {
+			x, _, _ := unstructured.NestedInt64(w.Object, "status", "nodes", "numbers", "x")
+			y, _, _ := unstructured.NestedFloat64(w.Object, "status", "nodes", "numbers", "y")
+			said := w.GetAnnotations()[stellarflow.AnnotationSync]
+			return tc.said != "" && strings.Contains(said, tc.said) && x == 0 || tc.said == "" && said == "" && x == 9223372036854775807 && y == 1.5
+		})
+	}
+	says.Store("")
+	wec.argo(t, ns, "numbers", "Succeeded")
+	c.hub.waitFor(t, ns, "numbers", "its end", func(w *unstructured.Unstructured) bool {
+		return phase(w) == "Succeeded" && w.GetAnnotations()[stellarflow.AnnotationSync] == ""
+	})
+}
+
 // What an API server answers to a create is a stranger's text too: it is shown, short and disarmed.
 func TestHostileAnswer(t *testing.T) {
 	var asked atomic.Int32

@@ -154,7 +154,8 @@ func decodeObject(raw json.RawMessage) (map[string]any, error) {
 	if err := decoder.Decode(&object); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
 	}
-	return object, nil
+	_, err := kept(object)
+	return object, err
 }
 
 func pick(from map[string]string, keys []string) map[string]string {
