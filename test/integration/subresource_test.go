@@ -4,36 +4,46 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 )
 
+var customResourceDefinitions = schema.GroupVersionResource{Group: apiextensionsv1.GroupName, Version: "v1", Resource: "customresourcedefinitions"}
+
 // setSubresource gives the hub's Workflow CRD a status subresource, as users of peers do, or takes it away.
 func (s *server) setSubresource(t *testing.T, value string) {
 	t.Helper()
-	crds := s.dynamic.Resource(schema.GroupVersionResource{Group: apiextensionsv1.GroupName, Version: "v1", Resource: "customresourcedefinitions"})
-	patch := `[{"op":"add","path":"/spec/versions/0/subresources","value":` + value + `}]`
-	if _, err := crds.Patch(context.WithoutCancel(t.Context()), "workflows.argoproj.io", types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
+	s.patchCRD(t, `[{"op":"add","path":"/spec/versions/0/subresources","value":`+value+`}]`)
+}
+
+// withSubresource is a hub whose Workflow CRD has a status subresource, until the test ends.
+func withSubresource(t *testing.T) *clusters {
+	t.Helper()
+	c := sharedClusters(t)
+	c.hub.setSubresource(t, `{"status":{}}`)
+	served := func() bool {
+		has, err := hubcopy.HasStatusSubresource(c.hub.core.Discovery())
+		return has && err == nil
 	}
+	t.Cleanup(func() {
+		c.hub.setSubresource(t, `{}`)
+		for deadline := time.Now().Add(30 * time.Second); served() && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			continue // the next manager asks once
+		}
+	})
+	eventually(t, "the subresource to be served", func(context.Context) (bool, string) { return served(), "not yet" })
+	return c
 }
 
 func TestStatusSubresourceOnTheHub(t *testing.T) {
-	c := sharedClusters(t)
-	c.hub.setSubresource(t, `{"status":{}}`)
-	t.Cleanup(func() { c.hub.setSubresource(t, `{}`) })
-	eventually(t, "the subresource to be served", func(context.Context) (bool, string) {
-		has, err := hubcopy.HasStatusSubresource(c.hub.core.Discovery())
-		return has && err == nil, "not yet"
-	})
+	c := withSubresource(t)
 	_, m, ns := setUp(t, managerOptions{})
 	c.submit(t, ns, "sub", "cluster1")
 	wec := c.wecs["cluster1"]

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -38,7 +39,10 @@ func refusalOf(err error, action string) error {
 	if !errors.As(err, &status) {
 		return fmt.Errorf("%s: %w", action, err)
 	}
-	message := stellarflow.OneLine(status.Status().Message, maxAnswer) // a stranger's text
+	message := stellarflow.OneLine(status.Status().Message, maxAnswer)   // a stranger's text
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // it was found ready a while ago
+		return &Refusal{ReasonNamespaceRefused, fmt.Sprintf("its namespace is being deleted there: wait until it is gone: %s", message)}
+	}
 	switch status.Status().Code {
 	case http.StatusForbidden:
 		return &Refusal{ReasonNotAllowed, fmt.Sprintf("it may not %s: %s: change the quota, the admission policy or the hub's rights there", action, message)}

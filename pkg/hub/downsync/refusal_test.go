@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -42,6 +43,12 @@ func TestRefusalOf(t *testing.T) {
 		"Unavailable":  {"likewise", code(http.StatusServiceUnavailable), nil},
 		"Timeout":      {"it may still happen", code(http.StatusGatewayTimeout), nil},
 		"Network":      {"no answer at all", errors.New("EOF"), nil},
+		"Terminating": {
+			"the namespace was ready a while ago", &apierrors.StatusError{ErrStatus: metav1.Status{
+				Code: http.StatusForbidden, Message: "it said no", Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}},
+			}},
+			&Refusal{ReasonNamespaceRefused, "its namespace is being deleted there: wait until it is gone: it said no"},
+		},
 		"Real": {
 			"as the API server builds it", apierrors.NewForbidden(schema.GroupResource{Group: "argoproj.io", Resource: "workflows"}, "w", errors.New("exceeded quota: q")),
 			&Refusal{ReasonNotAllowed, `it may not create it: workflows.argoproj.io "w" is forbidden: exceeded quota: q: change the quota, the admission policy or the hub's rights there`},
