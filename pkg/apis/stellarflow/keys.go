@@ -84,7 +84,7 @@ const SystemNamespace = "stellarflow-system"
 const SecretKeyKubeconfig = "kubeconfig"
 
 // SecretKeyStoreSum is its key that holds the sum of the store's credentials that the last join brought to the WEC (artifact.Store).
-const SecretKeyStoreSum = "store-credentials-sha256"
+const SecretKeyStoreSum = "store-credentials-sha256" //nolint:gosec // the name of a key
 
 // ConditionConnected is the condition that the hub keeps on each ManagedCluster that has a credential.
 const ConditionConnected = "StellarflowConnected"
