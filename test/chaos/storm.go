@@ -14,9 +14,13 @@ import (
 	"stellarflow.io/stellarflow/test/chaos/history"
 )
 
-// blow breaks and mends one thing after the other until ctx ends. What it broke last is mended by heal.
+// blow breaks and mends one thing after the other until ctx ends. What it broke last is mended by heal. It has a lull when more is
+// unfinished than may be: on a slow machine nothing would ever end between two faults.
 func (r *run) blow(ctx context.Context, l *lane) error {
 	for pause(ctx, 100*time.Millisecond) == nil {
+		for crowded := r.people.unfinished() >= crowd; crowded && pause(ctx, 250*time.Millisecond) == nil; {
+			crowded = r.people.unfinished() > crowd/2
+		}
 		e := l.next()
 		r.log.Fault("begin: %s", e)
 		if err := r.strike(ctx, e); err != nil {
