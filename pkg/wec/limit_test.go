@@ -109,7 +109,7 @@ func TestSilentWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader, writer := io.Pipe()
-	response, err := limit("edge", request, &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: reader}, 300*time.Millisecond)
+	response, err := limit("edge", request, &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: reader}, 1500*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
