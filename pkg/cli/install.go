@@ -144,7 +144,9 @@ func renewCredentials(ctx context.Context, env Env, hub client.Client, store art
 		return err
 	}
 	stale, err := staleCredentials(ctx, hub, hubID, store)
-	if err != nil {
+	if apierrors.IsForbidden(err) { // all else can be done without
+		env.sayf("warning: on the hub, %v: whether a namespace there has earlier credentials of the store is not known", err)
+	} else if err != nil {
 		return err
 	}
 	if answer.Renewed, err = bringCredentials(ctx, hub, stale.ours, store); err != nil {

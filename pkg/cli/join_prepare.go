@@ -68,6 +68,10 @@ func (j *joining) prepare(ctx context.Context) ([]string, error) {
 // which they are: the hub may not read them there.
 func (j *joining) bringCredentials(ctx context.Context, hubID types.UID, store artifact.Store) error {
 	stale, err := staleCredentials(ctx, j.wec.client, hubID, store)
+	if apierrors.IsForbidden(err) {
+		j.env.sayf("warning: on %s, %v: whether a namespace there has earlier credentials of the store is not known", j.name, err)
+		return nil //nolint:nilerr // all else is done, and no sum is recorded
+	}
 	if err != nil {
 		return fmt.Errorf("cluster %q: %w", j.name, err)
 	}

@@ -1,17 +1,20 @@
 package integration
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/artifact"
 	"stellarflow.io/stellarflow/pkg/cli"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 // storeSecret makes the Secret that a hub, or for an empty id somebody else, puts into a namespace.
@@ -37,6 +40,32 @@ func (s *server) storeKey(t *testing.T, namespace string) string {
 		t.Fatal(err)
 	}
 	return string(secret.Data[artifact.KeySecretKey])
+}
+
+// withoutSecretList is a kubeconfig of one who may do everything but list Secrets.
+func (s *server) withoutSecretList(t *testing.T) []byte {
+	t.Helper()
+	const name = "restricted"
+	every := []string{"*"}
+	groups := []string{"apps", "argoproj.io", "rbac.authorization.k8s.io", "coordination.k8s.io", "apiextensions.k8s.io", "authorization.k8s.io"}
+	_, roleErr := s.core.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: groups, Resources: every, Verbs: every},
+		{APIGroups: []string{""}, Resources: []string{"namespaces", "serviceaccounts", "configmaps"}, Verbs: every},
+		{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "create", "update", "patch", "delete"}},
+	}}, metav1.CreateOptions{})
+	_, bindingErr := s.core.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "default", Name: name}},
+	}, metav1.CreateOptions{})
+	_, accountErr := s.core.CoreV1().ServiceAccounts("default").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	if err := errors.Join(roleErr, bindingErr, accountErr); err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig, err := wec.MinimalKubeconfig("https://"+s.address(), s.config.CAData, s.token(t, "default", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kubeconfig
 }
 
 // testStoreKeys changes the store's key: it reaches what this hub made, on the hub and on the cluster, and nothing else.
@@ -77,6 +106,9 @@ func testStoreKeys(t *testing.T, c *commandLine, wec1 *server) {
 	}
 	c.must([]string{"warning: on cluster1, secret somebody/stellarflow-artifacts holds other credentials", "and join again"},
 		"join", "cluster1", "--kubeconfig=DIR/wec1.kubeconfig", "--hub-kubeconfig=DIR/hub.kubeconfig", "--wait=false", "--namespaces=argo,somebody")
+	c.file("restricted.kubeconfig", wec1.withoutSecretList(t))
+	c.must([]string{`cannot list resource "secrets"`, "whether a namespace there has earlier credentials of the store is not known", "joined cluster1"},
+		"join", "cluster1", "--kubeconfig=DIR/restricted.kubeconfig", "--hub-kubeconfig=DIR/hub.kubeconfig", "--wait=false")
 	if code := c.json(&answer, slices.Clone(install)...); code != cli.ExitOK || len(answer.RenewedNamespaces)+len(answer.OutdatedClusters) > 0 {
 		t.Errorf("install when all have the key: %d, %+v", code, answer)
 	}
