@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -30,9 +34,11 @@ func testEscapes(t *testing.T, f *fleet) {
 	if err == nil || !strings.Contains(err.Error(), "does not move it") {
 		t.Errorf("a Workflow that runs must not be moved: %v %s", err, out)
 	}
-	f.escapeOrphans(t, namespace, wec)
-	f.escapeAbandon(t, namespace, wec)
-	f.escapeLeave(t, namespace, wec)
+	t.Run("orphans", func(t *testing.T) { f.escapeOrphans(t, namespace, wec) })
+	t.Run("abandon", func(t *testing.T) { f.escapeAbandon(t, namespace, wec) })
+	t.Run("leave", func(t *testing.T) { f.escapeLeave(t, namespace, wec) })
+	t.Run("move", func(t *testing.T) { f.escapeMove(t, namespace, wec, f.wecs["cluster2"]) })
+	t.Run("uninstall", func(t *testing.T) { f.escapeUninstall(t, namespace) })
 	f.awaitHealth(t)
 }
 
@@ -110,6 +116,99 @@ func (f *fleet) escapeLeave(t *testing.T, namespace string, wec *cluster) {
 	f.must(t, "join", wec.name, "--kubeconfig", wec.kubeconfig, "--namespaces", "argo")
 	f.awaitReady(t)
 	f.awaitBuried(t, namespace, "left", wec)
+}
+
+// escapeMove moves a Workflow away from a cluster whose API server fails on every create: its copy was never seen there, and whether one
+// was made nobody can tell from the answers.
+func (f *fleet) escapeMove(t *testing.T, namespace string, from, to *cluster) {
+	const target = "escapes-either"
+	end := f.failCreates(t, from, namespace)
+	policyOf := func(clusters ...string) string {
+		for i, name := range clusters {
+			clusters[i] = fmt.Sprintf(`{"matchLabels": {"name": %q}}`, name)
+		}
+		return policy(target, target, `"wantSingletonReportedState": true,`, strings.Join(clusters, ", "))
+	}
+	f.applyPolicy(t, target, policyOf(from.name))
+	f.create(t, namespace, suspended("moves", target, shell("echo moved")))
+	f.hub.await(t, namespace, "moves", "says that "+from.name+" keeps failing", func(workflow *wfv1.Workflow) error {
+		return wants(workflow.Status.Message, "the next step for it on cluster "+from.name+" keeps failing")
+	})
+	out, err := f.stellarflow(t, "move", "moves", "-n", namespace, "--timeout=200s")
+	if err == nil || !strings.Contains(err.Error(), "no other cluster takes it") {
+		t.Errorf("there is no cluster to move to: %v %s", err, out)
+	}
+	f.applyPolicy(t, target, policyOf(from.name, to.name))
+	if out := f.must(t, "move", "moves", "-n", namespace, "--timeout=200s"); !strings.Contains(out, "moved from cluster "+from.name+" to cluster "+to.name+" (attempt 2)") {
+		t.Errorf("the answer: %s", out)
+	}
+	end() // from now on the first cluster would take it
+	f.hub.awaitPhase(t, namespace, "moves", wfv1.WorkflowSucceeded)
+	if there, elsewhere := to.countPods(t, namespace, "moves"), from.countPods(t, namespace, "moves")+f.hub.countPods(t, namespace, "moves"); there != 1 || elsewhere > 0 {
+		t.Errorf("%d pods on %s and %d elsewhere", there, to.name, elsewhere)
+	}
+	if _, err := from.get(t.Context(), namespace, "moves"); !apierrors.IsNotFound(errors.Unwrap(err)) {
+		t.Errorf("a copy is on %s too: %v", from.name, err)
+	}
+}
+
+// failCreates lets a cluster's API server answer 500 to each create of a Workflow in a namespace, until the returned function is called.
+func (f *fleet) failCreates(t *testing.T, c *cluster, namespace string) func() {
+	t.Helper()
+	webhooks := c.core.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	end := func() { _ = webhooks.Delete(context.Background(), namespace, metav1.DeleteOptions{}) }
+	t.Cleanup(end)
+	_, err := webhooks.Create(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: namespace},
+		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+			Name:                    "nobody.listens.example.com",
+			ClientConfig:            admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1/")},
+			FailurePolicy:           ptr.To(admissionregistrationv1.Fail),
+			SideEffects:             ptr.To(admissionregistrationv1.SideEffectClassNone),
+			TimeoutSeconds:          ptr.To(int32(1)),
+			AdmissionReviewVersions: []string{"v1"},
+			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}},
+			Rules: []admissionregistrationv1.RuleWithOperations{{
+				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+				Rule:       admissionregistrationv1.Rule{APIGroups: []string{"argoproj.io"}, APIVersions: []string{"*"}, Resources: []string{"workflows"}},
+			}},
+		}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return end
+}
+
+// escapeUninstall takes the hub away while Workflows run and one of the clusters does not answer; then it installs it again.
+func (f *fleet) escapeUninstall(t *testing.T, namespace string) {
+	t.Cleanup(func() { f.mend(t) })
+	reached, away := f.wecs["cluster1"], f.wecs["cluster2"]
+	kept := map[string]*cluster{"kept-1": reached, "kept-2": away}
+	for name, wec := range kept {
+		f.create(t, namespace, suspended(name, wec.name, retried("sleep 3600")))
+	}
+	for name := range kept {
+		f.hub.awaitPod(t, namespace, name)
+	}
+	f.do(t, "stop", away.name)
+	out := f.must(t, "uninstall", "--force")
+	if err := wants(out, "these may still run on their clusters", namespace+"/kept-1 on cluster1", namespace+"/kept-2 on cluster2",
+		"removed finalizer "+stellarflow.FinalizerHarvest, `warning: cluster "cluster2"`, "remove their finalizer "+stellarflow.FinalizerHarvest+" by hand"); err != nil {
+		t.Error(err)
+	}
+	if running, err := reached.get(t.Context(), namespace, "kept-1"); err != nil || running.Status.Phase != wfv1.WorkflowRunning || len(running.Finalizers) > 0 {
+		t.Errorf("it runs on and nothing holds it: %+v, %v", running, err)
+	}
+	f.kubectl(t, f.hub, "-n", namespace, "delete", "workflow", "kept-1", "kept-2", "--timeout=30s")
+	f.do(t, "start", away.name)
+	f.kubectl(t, away, "-n", namespace, "patch", "workflow", "kept-2", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`) // as was said
+	for name, wec := range kept {
+		f.kubectl(t, wec, "-n", namespace, "delete", "workflow", name, "--timeout=60s")
+	}
+	f.must(t, "install", "--artifact-store", filepath.Join(f.dir, "minio.env"), "--image", hubImage)
+	f.joinAll(t, f.bin("stellarflow"))
+	f.awaitReady(t)
 }
 
 // awaitBuried waits until the copy of a given-up Workflow and its tombstone are gone.
