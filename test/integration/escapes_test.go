@@ -133,7 +133,11 @@ func TestAbandonInEveryGap(t *testing.T) {
 
 func abandonWithCrash(t *testing.T, crash *crash) {
 	var net network
-	c, m, ns := setUp(t, managerOptions{hubTransport: crash.wrap, wecTransport: func(next http.RoundTripper) http.RoundTripper { return crash.wrap(net.wrap(next)) }})
+	timing := quickTiming()
+	timing.Connection.Probe = time.Second // so that it is soon noticed that a cluster is away, and back
+	c, m, ns := setUp(t, managerOptions{
+		timing: timing, hubTransport: crash.wrap, wecTransport: func(next http.RoundTripper) http.RoundTripper { return crash.wrap(net.wrap(next)) },
+	})
 	wec := c.wecs["cluster1"]
 	c.running(t, ns, "given-up", "cluster1")
 	created := c.creates(t, "cluster1")
@@ -146,7 +150,7 @@ func abandonWithCrash(t *testing.T, crash *crash) {
 		if crash.died() && !restarted {
 			restarted = true
 			m.stop()
-			startManager(t, c, managerOptions{wecTransport: net.wrap})
+			startManager(t, c, managerOptions{timing: timing, wecTransport: net.wrap})
 		}
 		hubCopy := c.hub.get(ctx, ns, "given-up")
 		if isAbandoned(hubCopy) {
