@@ -115,6 +115,7 @@ func (r *Reconciler) left(ctx context.Context, name stellarflow.ClusterName) (bo
 			return false, nil
 		}
 	}
-	err := r.Live.Get(ctx, types.NamespacedName{Namespace: stellarflow.SystemNamespace, Name: stellarflow.CredentialName(name)}, &corev1.Secret{})
-	return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	var credentials corev1.SecretList // the manager may list them, not get one
+	err := r.Live.List(ctx, &credentials, client.InNamespace(stellarflow.SystemNamespace), client.MatchingFields{metav1.ObjectNameField: stellarflow.CredentialName(name)})
+	return err == nil && len(credentials.Items) == 0, err
 }
