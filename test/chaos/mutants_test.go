@@ -78,15 +78,10 @@ var mutants = map[string]mutant{
 		fault.Setting{},
 		nil,
 		[]replacement{
-			{next, `	case v.Hub.DeletionTimestamp != nil:
-		return DeleteWECCopy, 0
-	}
-	return withBoth`, `	case v.Hub.DeletionTimestamp != nil && mutant:
+			{next, `func whileDeleting(v View) (Step, time.Duration) {`, `func whileDeleting(v View) (Step, time.Duration) {
+	if mutant {
 		return FinishCleanup, 0
-	case v.Hub.DeletionTimestamp != nil:
-		return DeleteWECCopy, 0
-	}
-	return withBoth`},
+	}`},
 			{gone, `	if err := look(ctx, clients, key, placement); err != nil {`, `	if mutant {
 		return 0, nil
 	}

@@ -187,7 +187,7 @@ func (r *run) heal(ctx context.Context) error {
 func (r *run) tidy() {
 	for _, w := range r.people.list(history.Hub) {
 		message := history.Of(w).Message + w.GetAnnotations()[stellarflow.AnnotationSync]
-		for _, word := range []string{"or create this one under another name", "the hub was restored from a backup", "the WEC copy is older than what was mirrored before"} {
+		for _, word := range []string{"or create this one under another name", "runs there (hub UID ", "the hub was restored from a backup", "the WEC copy is older than what was mirrored before"} {
 			if strings.Contains(message, word) && w.GetDeletionTimestamp() == nil {
 				r.log.Fault("a person deletes %s/%s: %s", w.GetNamespace(), w.GetName(), message)
 				r.people.delete(w.GetNamespace(), w.GetName())

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 var errInjected = errors.New("injected fault")
@@ -51,7 +52,7 @@ func (c *crash) wrap(next http.RoundTripper) http.RoundTripper {
 		c.mu.Lock()
 		if c.dead {
 			c.mu.Unlock()
-			if isLease(r) {
+			if strings.Contains(r.URL.Path, "/leases/"+wec.LeaseName("")) { // it gives back what it holds on WECs
 				return next.RoundTrip(r)
 			}
 			return nil, errInjected

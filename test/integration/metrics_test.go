@@ -226,7 +226,7 @@ func refusedAndOrphaned(t *testing.T, c *clusters, address, ns string) {
 	}
 	stray("stray", map[string]any{stellarflow.LabelOrigin: string(system.UID)}, map[string]any{stellarflow.AnnotationHubUID: "unknown", stellarflow.AnnotationAttempt: "1"})
 	wantSeries(t, address, "a refusal and an orphan", scraped{
-		`stellarflow_refusals_total{cluster="cluster1",reason="NameTaken"}`: -1, `stellarflow_orphans{cluster="cluster1"}`: 1,
+		`stellarflow_refusals_total{cluster="cluster1",reason="NameTaken"}`: -1, `stellarflow_orphans{cluster="cluster1"}`: -1,
 	})
 }
 
