@@ -79,11 +79,59 @@ func (f *fleet) obey(t *testing.T, a ailment, kubeconfig string) {
 	t.Helper()
 	command := strings.ReplaceAll(a.Remedy, "--artifact-store FILE", "--artifact-store "+filepath.Join(f.dir, "minio.env"))
 	command = strings.ReplaceAll(command, "--kubeconfig FILE", "--kubeconfig "+kubeconfig)
-	env := []string{"KUBECONFIG=" + f.hub.kubeconfig, "PATH=" + filepath.Join(f.dir, "bin") + ":/usr/bin:/bin"}
-	if out, err := f.try(t.Context(), env, "/bin/sh", "-c", command); err != nil {
+	if out, err := f.shell(t, f.hub, command); err != nil {
 		t.Fatalf("%s: the remedy fails: %v", a.ID, err)
 	} else {
 		t.Logf("%s: %s\n$ %s\n%s", a.ID, a.What, command, out)
+	}
+}
+
+// shell runs a command line as a person does whose KUBECONFIG is a cluster's.
+func (f *fleet) shell(t *testing.T, c *cluster, command string) (string, error) {
+	t.Helper()
+	env := []string{"KUBECONFIG=" + c.kubeconfig, "PATH=" + filepath.Join(f.dir, "bin") + ":/usr/bin:/bin"}
+	return f.try(t.Context(), env, "/bin/sh", "-c", command)
+}
+
+// breakage is a command on a cluster, and what doctor finds after it.
+type breakage struct {
+	id    string
+	on    *cluster
+	spoil string
+}
+
+func hubAilments(hub *cluster) []breakage {
+	return []breakage{
+		{"hub-object-missing", hub, `kubectl -n stellarflow-system delete role stellarflow-hub`},
+		{"hub-object-differs", hub, `kubectl patch clusterrole stellarflow-hub --type=json -p '[{"op":"add","path":"/rules/-","value":{"apiGroups":[""],"resources":["nodes"],"verbs":["list"]}}]'`},
+		{"hub-right-missing", hub, `kubectl patch clusterrole stellarflow-hub --type=json -p '[{"op":"remove","path":"/rules/0/verbs/3"}]'`},
+		{"manager-scaled-to-zero", hub, `kubectl -n stellarflow-system scale deployment stellarflow-hub --replicas=0`},
+		{"guard-missing", hub, `kubectl delete validatingadmissionpolicybinding stellarflow-guard-suspend`},
+		{"guard-differs", hub, `kubectl patch validatingadmissionpolicy stellarflow-guard-keys --type=json -p '[{"op":"replace","path":"/spec/failurePolicy","value":"Ignore"}]'`},
+		{"argo-controller-not-guarded", hub, `kubectl create namespace second-argo && kubectl -n second-argo create deployment workflow-controller --image=workflow-controller:v3.7.18 --replicas=0`},
+		{"argo-controller-not-found", hub, `kubectl delete namespace second-argo --wait=false && kubectl -n second-argo delete deployment workflow-controller --ignore-not-found`},
+		{"store-missing", hub, `kubectl -n stellarflow-system delete secret artifact-store`},
+		{"store-invalid", hub, `kubectl -n stellarflow-system patch secret artifact-store -p '{"data":{"bucket":null}}'`},
+		{"store-refuses", hub, `kubectl -n stellarflow-system patch secret artifact-store -p '{"stringData":{"secretkey":"wrong-wrong"}}'`},
+		{"store-secret-differs", hub, `kubectl -n argo patch secret stellarflow-artifacts -p '{"stringData":{"secretkey":"of-before"}}'`},
+		{"tombstone-waits", hub, `kubectl -n stellarflow-system create configmap tombstone-e2e-1 --from-literal=namespace=argo --from-literal=name=lost --from-literal=time=2026-01-01T00:00:00Z && kubectl -n stellarflow-system label configmap tombstone-e2e-1 stellarflow.io/tombstone=cluster1`},
+	}
+}
+
+func clusterAilments(hub, wec *cluster) []breakage {
+	return []breakage{
+		{"cluster-right-missing", wec, `kubectl patch clusterrole stellarflow-wec --type=json -p '[{"op":"remove","path":"/rules/0/verbs/3"}]'`},
+		{"cluster-no-credential", hub, `kubectl -n stellarflow-system delete secret cluster-cluster1`},
+		{"cluster-credential-invalid", hub, `kubectl -n stellarflow-system patch secret cluster-cluster1 -p '{"data":{"kubeconfig":"aGVsbG8="}}'`},
+		{"cluster-credential-rejected", wec, `kubectl -n stellarflow-system delete serviceaccount stellarflow`},
+		{"cluster-leftover", hub, `kubectl -n stellarflow-system create secret generic cluster-left && kubectl -n stellarflow-system label secret cluster-left stellarflow.io/managed-cluster=left`},
+		{"cluster-argo-differs", hub, `kubectl annotate managedcluster cluster1 --overwrite stellarflow.io/argo-version=v3.6.0`},
+		{"cluster-old-store-keys", hub, `kubectl -n stellarflow-system patch secret cluster-cluster1 -p '{"stringData":{"store-credentials-sha256":"of-before"}}'`},
+		{"namespace-missing", hub, `kubectl annotate managedcluster cluster1 --overwrite stellarflow.io/namespaces=argo,doctor-e2e`},
+		{"repository-missing", wec, `kubectl -n argo delete configmap artifact-repositories`},
+		{"repository-other-bucket", wec, `kubectl -n argo patch configmap artifact-repositories -p '{"data":{"stellarflow":"s3: {bucket: mine, endpoint: elsewhere}"}}'`},
+		{"artifact-secret-missing", wec, `kubectl -n argo delete secret stellarflow-artifacts`},
+		{"executor-binding-missing", wec, `kubectl -n argo delete rolebinding stellarflow-executor-default`},
 	}
 }
 
@@ -93,27 +141,14 @@ func testDoctor(t *testing.T, f *fleet) {
 	f.awaitReady(t)
 	f.awaitHealth(t)
 	wec := f.wecs["cluster1"]
-	system := []string{"-n", "stellarflow-system"}
-	for _, tc := range []struct {
-		id    string
-		on    *cluster
-		spoil []string
-	}{
-		{"store-refuses", f.hub, append(system[:2:2], "patch", "secret", "artifact-store", "-p", `{"stringData":{"secretkey":"wrong-wrong"}}`)},
-		{"guard-missing", f.hub, []string{"delete", "validatingadmissionpolicybinding", "stellarflow-guard-suspend"}},
-		{"hub-right-missing", f.hub, []string{"patch", "clusterrole", "stellarflow-hub", "--type=json", "-p", `[{"op":"remove","path":"/rules/0/verbs/3"}]`}},
-		{"cluster-right-missing", wec, []string{"patch", "clusterrole", "stellarflow-wec", "--type=json", "-p", `[{"op":"remove","path":"/rules/0/verbs/3"}]`}},
-		{"cluster-no-credential", f.hub, append(system[:2:2], "delete", "secret", "cluster-cluster1")},
-		{"namespace-missing", f.hub, []string{"annotate", "managedcluster", "cluster1", "--overwrite", "stellarflow.io/namespaces=argo,doctor-e2e"}},
-		{"repository-other-bucket", wec, []string{"-n", "argo", "patch", "configmap", "artifact-repositories", "-p", `{"data":{"stellarflow":"s3: {bucket: mine, endpoint: elsewhere}"}}`}},
-		{"executor-binding-missing", wec, []string{"-n", "argo", "delete", "rolebinding", "stellarflow-executor-default"}},
-		{"manager-scaled-to-zero", f.hub, append(system[:2:2], "scale", "deployment", "stellarflow-hub", "--replicas=0")},
-	} {
+	for _, a := range append(hubAilments(f.hub), clusterAilments(f.hub, wec)...) {
 		begun := time.Now()
-		f.kubectl(t, tc.on, tc.spoil...)
-		f.obey(t, f.awaitAilment(t, tc.id), wec.kubeconfig)
+		if _, err := f.shell(t, a.on, a.spoil); err != nil {
+			t.Fatalf("%s: %v", a.id, err)
+		}
+		f.obey(t, f.awaitAilment(t, a.id), wec.kubeconfig)
 		f.awaitHealth(t)
-		t.Logf("%s: broken, found and mended in %.0f s", tc.id, time.Since(begun).Seconds())
+		t.Logf("%s: broken, found and mended in %.0f s", a.id, time.Since(begun).Seconds())
 	}
 	f.kubectl(t, f.hub, "annotate", "managedcluster", "cluster1", "--overwrite", "stellarflow.io/namespaces=argo")
 	f.kubectl(t, wec, "delete", "namespace", "doctor-e2e", "--wait=false")

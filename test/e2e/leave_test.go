@@ -40,6 +40,9 @@ func testLeave(t *testing.T, f *fleet) {
 		}
 	}
 	f.checkNothingBlocks(t, namespace)
+	if ailments, err := f.doctor(t); err != nil || len(ailments) != 1 || ailments[0].ID != "hub-not-installed" {
+		t.Errorf("after an uninstall doctor finds %+v (%v)", ailments, err)
+	}
 }
 
 // checkNothingBlocks checks that no finalizer, policy or namespace of ours is left, and that Workflows can be changed and run.
