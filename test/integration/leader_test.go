@@ -215,3 +215,43 @@ func TestLeaderEnds(t *testing.T) {
 		t.Errorf("the end cut off these creates, whose outcome nobody knows then: %v", cut)
 	}
 }
+
+// TestTwoLeadersPlaceOnce lets another manager, which was taken for dead or is about to be, place a Workflow that this one's cache shows
+// without a record: the record stands as it was written, and the Workflow is created where it says.
+func TestTwoLeadersPlaceOnce(t *testing.T) {
+	c := sharedClusters(t)
+	system, err := c.wecs["cluster2"].core.CoreV1().Namespaces().Get(t.Context(), metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	var uid types.UID
+	submitted := make(chan struct{})
+	other := func(ns string) {
+		<-submitted
+		record := stellarflow.Placement{UID: uid, Policy: "p", Cluster: "cluster2", ClusterID: system.UID, Attempt: 1, Time: time.Now().UTC().Truncate(time.Second)}
+		patch := fmt.Sprintf(`{"metadata":{"labels":{%q:"cluster2"},"annotations":{%q:%q,%q:""},"finalizers":[%q]}}`, stellarflow.LabelCluster,
+			stellarflow.AnnotationPlacement, record, stellarflow.AnnotationObserved, stellarflow.FinalizerCleanup)
+		if _, err := c.hub.as(t, hubManager).Resource(stellarflow.Workflows).Namespace(ns).Patch(t.Context(), "raced", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	_, _, ns := setUp(t, managerOptions{hubTransport: func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/workflows/raced") {
+				once.Do(func() { other(namespaceOf(r)) })
+			}
+			return next.RoundTrip(r)
+		})
+	}})
+	uid = c.submit(t, ns, "raced", "cluster1").GetUID()
+	close(submitted)
+	c.wecs["cluster2"].waitFor(t, ns, "raced", "the WEC copy", exists)
+	hubCopy := c.hub.waitFor(t, ns, "raced", "its UID in the record", func(w *unstructured.Unstructured) bool { return mustPlacement(t, w).WECUID != "" })
+	if record := mustPlacement(t, hubCopy); record.Cluster != "cluster2" || record.Attempt != 1 {
+		t.Errorf("the record was written again: %s", record)
+	}
+	if c.wecs["cluster1"].get(t.Context(), ns, "raced") != nil {
+		t.Error("it is on cluster1 too")
+	}
+}

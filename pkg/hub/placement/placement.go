@@ -184,12 +184,9 @@ func (r *Reconciler) place(ctx context.Context, key types.NamespacedName, workfl
 
 // placeSelected decides about a Workflow that a policy selects, from a live read, and reports whether it is ours.
 func (r *Reconciler) placeSelected(ctx context.Context, key types.NamespacedName, uid types.UID, q request) (ctrl.Result, bool, error) {
-	live, err := r.Hub.Live(ctx, key)
-	if err != nil {
-		return ctrl.Result{}, false, err
-	}
-	if live == nil || live.GetUID() != uid {
-		return ctrl.Result{}, true, nil // gone or replaced: the cache will show it
+	live, err := r.unplaced(ctx, key, uid)
+	if err != nil || live == nil {
+		return ctrl.Result{}, true, err
 	}
 	ours, err := r.ours(ctx, live)
 	if err != nil {
@@ -241,6 +238,19 @@ func (r *Reconciler) observe(ctx context.Context, workflow metav1.Object) (reque
 	var err error
 	q.inventory, err = inventory.List(ctx, r.Cache, r.Fleet)
 	return q, err
+}
+
+// unplaced reads a Workflow that the cache shows without a record. It is nil if it is gone, replaced or placed by now: the cache will
+// show it. Another manager may have placed it, a leader that was taken for dead or the one before us; its copy may run already.
+func (r *Reconciler) unplaced(ctx context.Context, key types.NamespacedName, uid types.UID) (*unstructured.Unstructured, error) {
+	live, err := r.Hub.Live(ctx, key)
+	if err != nil || live == nil || live.GetUID() != uid {
+		return nil, err
+	}
+	if _, placed := stellarflow.PlacementOf(live); placed {
+		return nil, nil //nolint:nilnil // as in hubcopy.Store.Live
+	}
+	return live, nil
 }
 
 // ours reports whether a selected Workflow is suspended and has not started here.

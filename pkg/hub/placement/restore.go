@@ -47,8 +47,8 @@ func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, work
 
 // ambiguous says that two clusters have a copy of a Workflow without a record, and that a person has to decide.
 func (r *Reconciler) ambiguous(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata, cause error) (ctrl.Result, error) {
-	live, err := r.Hub.Live(ctx, key)
-	if err != nil || live == nil || live.GetUID() != workflow.UID {
+	live, err := r.unplaced(ctx, key, workflow.UID)
+	if err != nil || live == nil {
 		return ctrl.Result{}, err
 	}
 	if ours, err := r.ours(ctx, live); err != nil || !ours {

@@ -24,8 +24,8 @@ func (r *Reconciler) adopt(ctx context.Context, key types.NamespacedName, workfl
 	if !r.Fleet.Settled() {
 		return ctrl.Result{RequeueAfter: unsettled}, nil
 	}
-	live, err := r.Hub.Live(ctx, key)
-	if err != nil || live == nil || live.GetUID() != workflow.UID {
+	live, err := r.unplaced(ctx, key, workflow.UID)
+	if err != nil || live == nil {
 		return ctrl.Result{}, err
 	}
 	if ours, err := r.ours(ctx, live); err != nil {
