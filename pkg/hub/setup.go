@@ -216,7 +216,8 @@ func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer) *lifecycle.S
 	}
 }
 
-// dispatch sends every change of a hub copy to the queue of the WEC that it is placed on.
+// dispatch sends every change of a hub copy to the queue of the WEC that it is placed on, and its end to all: what an earlier attempt
+// left elsewhere is an orphan from then on.
 func (h *hub) dispatch(ctx context.Context, connections *cluster.Fleet) error {
 	informer, err := h.mgr.GetCache().GetInformer(ctx, stellarflow.NewWorkflowMetadata(), crcache.BlockUntilSynced(false))
 	if err != nil {
@@ -229,10 +230,13 @@ func (h *hub) dispatch(ctx context.Context, connections *cluster.Fleet) error {
 			}
 		}
 	}
+	h.forget = append(h.forget, func(gone metav1.Object) {
+		connections.EnqueueEverywhere(types.NamespacedName{Namespace: gone.GetNamespace(), Name: gone.GetName()})
+	})
 	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(added any) { h.arrives(added); send(added) },
 		UpdateFunc: func(old, next any) { h.replaced(old, next); h.arrives(next); send(old); send(next) },
-		DeleteFunc: func(deleted any) { h.leaves(deleted); send(deleted) },
+		DeleteFunc: h.leaves,
 	})
 	return err
 }
@@ -257,7 +261,7 @@ type hub struct {
 	core     kubernetes.Interface
 	beats    *heartbeat.Beats
 	clock    *clock
-	// forget is told of every Workflow that is gone, so that nothing is remembered of it.
+	// forget is told of every Workflow that is gone, so that nothing is remembered of it or left behind.
 	forget []func(metav1.Object)
 }
 

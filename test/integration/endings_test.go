@@ -111,6 +111,29 @@ func TestOrphans(t *testing.T) {
 	c.condition(t, "cluster1", func(condition metav1.Condition) bool { return !names(condition) })
 }
 
+// TestLeftBehind is a finished copy on another cluster than the record names, as an earlier attempt leaves one that arrived late. It is
+// reported while its Workflow is there, and goes with it.
+func TestLeftBehind(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	c.running(t, ns, "moved", "cluster1")
+	late := c.wecs["cluster1"].get(t.Context(), ns, "moved")
+	late.SetUID("")
+	late.SetResourceVersion("")
+	if _, err := c.wecs["cluster2"].core.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.wecs["cluster2"].workflows(ns).Create(t.Context(), late, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.wecs["cluster2"].argo(t, ns, "moved", "Succeeded")
+	c.condition(t, "cluster2", func(condition metav1.Condition) bool { return strings.Contains(condition.Message, ns+"/moved") })
+	if err := c.hub.workflows(ns).Delete(t.Context(), "moved", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.hub.waitFor(t, ns, "moved", "it to go", gone)
+	c.wecs["cluster2"].waitFor(t, ns, "moved", "what was left behind to go", gone)
+}
+
 // TestSameNameAgain creates Workflows under the names of earlier ones whose copies are on the WEC still. A copy is never taken over,
 // and there are never two; as soon as the old one is gone the new one runs.
 func TestSameNameAgain(t *testing.T) {

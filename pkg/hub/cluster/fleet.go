@@ -263,6 +263,13 @@ func (f *Fleet) Enqueue(name stellarflow.ClusterName, key types.NamespacedName) 
 	}
 }
 
+// EnqueueEverywhere asks for a pass over a Workflow on every connected cluster.
+func (f *Fleet) EnqueueEverywhere(key types.NamespacedName) {
+	for _, c := range f.Connections() {
+		c.Enqueue(key)
+	}
+}
+
 // ErrAmbiguous is the sentinel of two clusters that have a copy of the same attempt of one hub copy.
 var ErrAmbiguous = errors.New("more than one cluster has a copy of its last attempt")
 
