@@ -304,7 +304,9 @@ func TestLeaseRightsMissing(t *testing.T) {
 
 // TestRestoredHubIsNoticed starts a manager whose hub is behind what an earlier one saw, as after a restore of its etcd.
 func TestRestoredHubIsNoticed(t *testing.T) {
-	c, m, _ := setUp(t, managerOptions{})
+	c := sharedClusters(t)
+	c.forgetsRestores(t)
+	_, m, _ := setUp(t, managerOptions{})
 	recorded := func(what string, ok func(version, restored string) bool) (version, restored string) {
 		eventually(t, what, func(ctx context.Context) (bool, string) {
 			lease, err := c.lease(ctx, "cluster1")
