@@ -103,7 +103,11 @@ func (a *about) held(managed string) {
 	restart := a.kubectl("-n stellarflow-system rollout restart deployment stellarflow-hub")
 	switch {
 	case a.Lease != "" && len(a.Rights) == 0 && a.Manager.Leader != "":
-		a.add(ClusterLease, Problem, "Lease of this hub there", a.Lease, restart)
+		what := a.Lease
+		if a.NotConnected != "" { // the Lease may only have run out because of that
+			what += "; the hub manager says: " + a.NotConnected
+		}
+		a.add(ClusterLease, Problem, "Lease of this hub there", what, restart)
 	case a.NotConnected != "" && a.Trouble == nil && len(a.Rights) == 0 && a.Manager.Leader != "":
 		a.add(ClusterNotConnected, Problem, managed, "from here it can be used, and the hub manager says: "+a.NotConnected, restart)
 	}

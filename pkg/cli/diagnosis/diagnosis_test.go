@@ -215,6 +215,14 @@ func TestOneCauseOneFinding(t *testing.T) {
 	}
 }
 
+// A Lease runs out when only the hub manager does not reach a cluster: what it says is the cause.
+func TestLostLeaseSaysWhy(t *testing.T) {
+	found := Diagnose(healthy(wec1(func(c *Cluster) { c.Lease, c.NotConnected = "a has not renewed it", "i/o timeout" })))
+	if len(found) != 1 || found[0].ID != ClusterLease || found[0].What != "a has not renewed it; the hub manager says: i/o timeout" {
+		t.Errorf("%+v", found)
+	}
+}
+
 func TestProblems(t *testing.T) {
 	facts := healthy(func(f *Facts) { f.Objects[0].Differs, f.Store.Missing = ".x", true })
 	before := slices.Clone(facts.Objects)
