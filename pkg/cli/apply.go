@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -90,22 +91,29 @@ func waitEstablished(ctx context.Context, cluster client.Client, names []string)
 			if err := cluster.Get(ctx, client.ObjectKey{Name: name}, &crd); err != nil {
 				return false, err.Error(), client.IgnoreNotFound(err)
 			}
-			said := "no condition yet"
-			for _, condition := range crd.Status.Conditions {
-				if condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue {
-					return true, "", nil
-				}
-				if condition.Status == apiextensionsv1.ConditionFalse {
-					said = fmt.Sprintf("%s is False: %s", condition.Type, condition.Message)
-				}
-			}
-			return false, said, nil
+			served, said := servedBy(crd.Status.Conditions)
+			return served, said, nil
 		})
 		if err != nil {
 			return fmt.Errorf("wait until CRD %s is served: %w (%s): run `kubectl describe crd %s`", name, err, said, name)
 		}
 	}
 	return nil
+}
+
+// servedBy reports whether a CRD with these conditions is served, and if not all that they say: NamesAccepted says whose its names are,
+// Established after it only that they are not accepted.
+func servedBy(conditions []apiextensionsv1.CustomResourceDefinitionCondition) (served bool, said string) {
+	var wrong []string
+	for _, condition := range conditions {
+		switch {
+		case condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue:
+			return true, ""
+		case condition.Status == apiextensionsv1.ConditionFalse:
+			wrong = append(wrong, fmt.Sprintf("%s is False: %s", condition.Type, condition.Message))
+		}
+	}
+	return false, firstOf(strings.Join(wrong, "; "), "no condition yet")
 }
 
 // deleteAll deletes objects in their order; what is not there is fine. It reports what it deleted.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
 func TestRolledOut(t *testing.T) {
@@ -69,6 +70,36 @@ func TestPodReason(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, podReason(&corev1.Pod{Status: tc.status})); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func TestServedBy(t *testing.T) {
+	is := func(kind apiextensionsv1.CustomResourceDefinitionConditionType, status apiextensionsv1.ConditionStatus, message string) apiextensionsv1.CustomResourceDefinitionCondition {
+		return apiextensionsv1.CustomResourceDefinitionCondition{Type: kind, Status: status, Message: message}
+	}
+	cases := map[string]struct {
+		reason     string
+		conditions []apiextensionsv1.CustomResourceDefinitionCondition
+		served     bool
+		said       string
+	}{
+		"New":    {"the API server has not judged it", nil, false, "no condition yet"},
+		"Served": {"its names are its own", []apiextensionsv1.CustomResourceDefinitionCondition{is("NamesAccepted", "True", "no conflicts found"), is("Established", "True", "accepted")}, true, ""},
+		"TakenLater": {
+			"a CRD that is served stays so", []apiextensionsv1.CustomResourceDefinitionCondition{is("NamesAccepted", "False", "in use"), is("Established", "True", "accepted")}, true, "",
+		},
+		"Taken": {
+			"whose the name is must be said",
+			[]apiextensionsv1.CustomResourceDefinitionCondition{is("NamesAccepted", "False", `"K" is already in use`), is("Established", "False", "not all names are accepted")},
+			false, `NamesAccepted is False: "K" is already in use; Established is False: not all names are accepted`,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if served, said := servedBy(tc.conditions); served != tc.served || said != tc.said {
+				t.Errorf("%s: got %v, %q", tc.reason, served, said)
 			}
 		})
 	}
