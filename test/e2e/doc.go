@@ -5,7 +5,8 @@
 // second one, which runs the tests, has ended. E2E_KEEP=1 leaves the fleet up, and the next run uses it as it is.
 //
 // Everything is one test, TestFleet: first what can share the fleet, side by side and in a namespace each, then what disturbs it,
-// one after the other. `make e2e TESTARGS='-run TestFleet/shared/samples'` runs a part.
+// one after the other. `make e2e TESTARGS='-run TestFleet/shared/samples'` runs a part. A run of all ends with the check that doctor has
+// found everything that it can find, and that every command that it prints was run.
 //
 // Nothing here may touch another fleet, and no assertion is about how long something took: waiting is polling until a deadline.
 package e2e

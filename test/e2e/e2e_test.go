@@ -26,6 +26,7 @@ var shared = []suite{
 	{"both-clusters", testBothClusters},
 	{"local", testLocal},
 	{"untagged", testUntagged},
+	{"move", testMove},
 }
 
 // alone are the suites that disturb the fleet: they run after the others, one by one, in this order.
@@ -38,6 +39,7 @@ var alone = []suite{
 	{"escapes", testEscapes},
 	{"leave", testLeave},
 	{"upgrade", testUpgrade},
+	{"definitions", testDefinitions},
 }
 
 // TestFleet runs every suite on one fleet.
@@ -60,6 +62,7 @@ func TestFleet(t *testing.T) {
 			s.run(t, f)
 		})
 	}
+	t.Run("findings", f.checkFindings)
 }
 
 // timings are how long the suites took, their cleanup included.

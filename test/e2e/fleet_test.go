@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"stellarflow.io/stellarflow/pkg/artifact"
+	"stellarflow.io/stellarflow/pkg/cli/diagnosis"
 )
 
 // wecNames are the WECs of the fleet.
@@ -36,6 +37,11 @@ type fleet struct {
 	wecs    map[string]*cluster
 	store   artifact.Store
 	objects *minio.Client
+
+	// obeyed are the findings of doctor whose command was run; held is the namespace of what holdDeletion made. Suites that use them run
+	// one by one.
+	obeyed map[diagnosis.ID]bool
+	held   string
 
 	mu   sync.Mutex
 	vars map[string]string // of the fleet's env file
@@ -64,7 +70,7 @@ func readFleet(name, program string) (*fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{root: root, name: name, dir: filepath.Join(root, ".fleet", name), program: program, wecs: map[string]*cluster{}}
+	f := &fleet{root: root, name: name, dir: filepath.Join(root, ".fleet", name), program: program, wecs: map[string]*cluster{}, obeyed: map[diagnosis.ID]bool{}}
 	if err := f.readVars(); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 // testLeave takes everything apart, in the order that a person would: what still runs is refused and listed, and in the end
 // nothing of ours is in anybody's way.
 func testLeave(t *testing.T, f *fleet) {
+	f.releaseHeld(t)
 	namespace := f.newNamespace(t, "leave")
 	f.prepareHubNamespace(t, namespace)
 	f.create(t, namespace, suspended("ended", "cluster1", shell("echo ended")))

@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -107,6 +109,7 @@ func (f *fleet) asks(ctx context.Context, pod, port, path string) (string, error
 func testOperations(t *testing.T, f *fleet) {
 	namespace := f.newNamespace(t, "operations")
 	pods := f.awaitManagers(t)
+	f.holdDeletion(t) // for testDoctor
 	for _, target := range wecNames {
 		f.create(t, namespace, suspended("gated-"+target, target, gated("through")))
 	}
@@ -114,6 +117,7 @@ func testOperations(t *testing.T, f *fleet) {
 		f.hub.awaitPod(t, namespace, "gated-"+target)
 	}
 	f.checkProbesAndMetrics(t, pods)
+	f.checkVersion(t)
 
 	f.endLeader(t, pods[0].Name)
 	for _, target := range wecNames {
@@ -136,6 +140,21 @@ func testOperations(t *testing.T, f *fleet) {
 	}
 	if record, ok := stellarflow.PlacementOf(workflow); !ok || record.Attempt != 1 {
 		t.Errorf("the record is %+v after two changes of the leader", record)
+	}
+}
+
+// checkVersion checks what our CLI says of itself.
+func (f *fleet) checkVersion(t *testing.T) {
+	t.Helper()
+	var version struct{ Version, Commit, Go, Platform string }
+	if err := json.Unmarshal([]byte(f.must(t, "version", "-o", "json")), &version); err != nil {
+		t.Fatal(err)
+	}
+	if version.Version == "" || version.Go != runtime.Version() || version.Platform != runtime.GOOS+"/"+runtime.GOARCH {
+		t.Errorf("stellarflow version: %+v", version)
+	}
+	if text := f.must(t, "version"); !strings.HasPrefix(text, "stellarflow "+version.Version+" ") {
+		t.Errorf("stellarflow version writes %q, and %q as JSON", text, version.Version)
 	}
 }
 

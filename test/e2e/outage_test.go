@@ -55,8 +55,12 @@ func testOutage(t *testing.T, f *fleet) {
 			t.Errorf("explain %s: %v", name, err)
 		}
 	}
+	away := f.outageAilments(t, stopped, cut)
 	f.do(t, "heal", cut.name)
 	f.do(t, "start", stopped.name)
+	if answer := f.obey(t, away, stopped.kubeconfig); !strings.Contains(answer, "ok") {
+		t.Errorf("what doctor prints to look at the cluster says %q", answer)
+	}
 	f.awaitReady(t)
 	for name, wanted := range map[string]string{"stopped": "survived", "cut": "unaware", "later": "later"} {
 		workflow := f.hub.awaitPhase(t, namespace, name, wfv1.WorkflowSucceeded)
@@ -66,6 +70,28 @@ func testOutage(t *testing.T, f *fleet) {
 		f.wantLastLog(t, workflow, wanted)
 		f.compareCopies(t, workflow, f.wecs[workflow.Labels[stellarflow.LabelCluster]])
 	}
+	f.awaitCured(t, "cluster-unreachable", "cluster-lease", "cluster-not-connected", "workflows-not-synced")
+}
+
+// outageAilments checks what doctor finds while one cluster is stopped and the other cut off from the hub, but not from doctor. It returns
+// the finding of the stopped one.
+func (f *fleet) outageAilments(t *testing.T, stopped, cut *cluster) ailment {
+	t.Helper()
+	found := f.awaitAilments(t, nil, sought{"cluster-unreachable", "cluster " + stopped.name},
+		sought{"workflows-not-synced", "on cluster " + stopped.name}, sought{"workflows-not-synced", "on cluster " + cut.name},
+		sought{"cluster-lease", "cluster " + cut.name}) // the hub's Lease there has run out
+	if err := wants(found[0].What, "stellarflow leave "+stopped.name+" --force"); err != nil {
+		t.Errorf("the finding of a cluster that is down: %v", err)
+	}
+	if err := wants(found[3].What, "has not renewed it since", "the hub manager says: cannot read /version"); err != nil {
+		t.Errorf("the finding of a cluster that only doctor reaches: %v", err)
+	}
+	for _, silent := range found[1:3] {
+		if err := wants(f.obey(t, silent, ""), "cannot be reached since"); err != nil {
+			t.Errorf("%s: %v", silent.Remedy, err)
+		}
+	}
+	return found[0]
 }
 
 // wantLastLog checks what the one successful pod of a Workflow wrote; others may have been lost.

@@ -109,6 +109,7 @@ func (f *fleet) joinAll(t *testing.T, program string) {
 // takeApart removes what is installed, if anything is.
 func (f *fleet) takeApart(t *testing.T) {
 	t.Helper()
+	f.releaseHeld(t)
 	_, err := f.hub.core.CoreV1().Namespaces().Get(t.Context(), stellarflow.SystemNamespace, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return

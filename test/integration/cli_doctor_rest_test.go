@@ -3,10 +3,6 @@ package integration
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
-	"stellarflow.io/stellarflow/pkg/cli/diagnosis"
 )
 
 // otherCRD is a CRD of somebody else.
@@ -50,7 +45,8 @@ func (s *server) back(t *testing.T) error {
 	return err
 }
 
-// clusterBreakages are about clusters. What would need a clock, a network or a manager to break is written where doctor reads it.
+// clusterBreakages are about clusters. What would need a clock, a network or a manager to break is written where doctor reads it; test/e2e
+// has all of them.
 func clusterBreakages(c *commandLine, wec1 *server) []breakage {
 	hub, system := c.hub, stellarflow.SystemNamespace
 	annotate := func(key, value string) func(*testing.T) error {
@@ -218,27 +214,4 @@ func (s *server) twoOfAName(t *testing.T) error {
 
 func (s *server) oneOfAName(t *testing.T) error {
 	return s.dynamic.Resource(crdResource).Delete(t.Context(), otherCRD, metav1.DeleteOptions{})
-}
-
-// Every finding is shown on clusters, here or in test/e2e.
-func TestEachFindingIsShown(t *testing.T) {
-	var sources strings.Builder
-	for _, pattern := range []string{"cli_doctor*_test.go", "../e2e/doctor_test.go"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %v", pattern, err)
-		}
-		for _, file := range files {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sources.Write(raw)
-		}
-	}
-	for _, id := range diagnosis.IDs() {
-		if !strings.Contains(sources.String(), strconv.Quote(string(id))) {
-			t.Errorf("no test shows %s", id)
-		}
-	}
 }
