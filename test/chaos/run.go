@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -45,7 +46,7 @@ type Options struct {
 }
 
 const (
-	// crowd bounds how many Workflows are unfinished at once.
+	// crowd is how many unfinished Workflows are too many: none is created and nothing is broken until half of them are left.
 	crowd = 300
 	// patience is the longest back-off of a connection and of a key, 30 s each, and more than as much again for a slow machine.
 	patience = 150 * time.Second
@@ -64,9 +65,11 @@ type run struct {
 	argos     map[string]*argo
 	recorders map[string]*recorder.Recorder
 	snapshots map[string]string
+	faults    atomic.Int64
 
 	mu       sync.Mutex
 	settings map[string]fault.Setting // by target
+	lull     bool                     // it was crowded, and is not half empty yet
 }
 
 // Run lets people use a fleet while it is being broken, mends it, and checks what was recorded. The records are returned too.
@@ -98,6 +101,9 @@ func (f *Fleet) Run(ctx context.Context, options Options) (history.Report, []his
 	}
 	if err := r.settle(ctx); err != nil {
 		return history.Report{}, r.log.All(), err
+	}
+	if len(r.Lanes) > 0 && r.faults.Load()*50 < int64(r.N) {
+		return history.Report{}, r.log.All(), fmt.Errorf("only %d faults in the life of %d Workflows: that shows nothing; is the machine too slow?", r.faults.Load(), r.N)
 	}
 	records := r.log.All()
 	return history.Check(records), records, nil
@@ -146,13 +152,22 @@ func (r *run) storm(ctx context.Context, plans []plan) error {
 	}
 }
 
+// crowded reports whether too much is unfinished, or was and more than half of it still is.
+func (r *run) crowded() bool {
+	unfinished := r.people.unfinished()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lull = unfinished >= crowd || r.lull && unfinished > crowd/2
+	return r.lull
+}
+
 // create begins the plans, never more at once or in a second than is wanted, until all are begun or ctx ends.
 func (r *run) create(ctx context.Context, plans []plan) {
 	tick := time.NewTicker(time.Second / time.Duration(r.PerSecond))
 	defer tick.Stop()
 	for i, plan := range plans {
-		for r.people.unfinished() > crowd && ctx.Err() == nil {
-			_ = pause(ctx, 100*time.Millisecond)
+		for r.crowded() && pause(ctx, 500*time.Millisecond) == nil {
+			r.tidy() // or what waits for a person is a crowd one day
 		}
 		select {
 		case <-tick.C:
@@ -163,7 +178,7 @@ func (r *run) create(ctx context.Context, plans []plan) {
 		}
 		r.people.started.Go(func() { r.people.live(plan) })
 		if (i+1)%500 == 0 {
-			r.say("%d of %d created, %d unfinished", i+1, r.N, r.people.unfinished())
+			r.say("%d of %d created, %d unfinished, %d faults", i+1, r.N, r.people.unfinished(), r.faults.Load())
 		}
 	}
 }
@@ -271,7 +286,7 @@ func (r *run) settle(ctx context.Context) error {
 		return fmt.Errorf("mend what was broken: %w", err)
 	}
 	r.log.Fault("all is mended")
-	r.say("mended; %d unfinished", r.people.unfinished())
+	r.say("mended after %d faults; %d unfinished", r.faults.Load(), r.people.unfinished())
 	began := time.Now()
 	ended := func() bool {
 		r.tidy()

@@ -14,15 +14,15 @@ import (
 	"stellarflow.io/stellarflow/test/chaos/history"
 )
 
-// blow breaks and mends one thing after the other until ctx ends. What it broke last is mended by heal. It has a lull when more is
-// unfinished than may be: on a slow machine nothing would ever end between two faults.
+// blow breaks and mends one thing after the other until ctx ends. What it broke last is mended by heal. It has a lull while it is
+// crowded: on a slow machine nothing would ever end between two faults.
 func (r *run) blow(ctx context.Context, l *lane) error {
 	for pause(ctx, 100*time.Millisecond) == nil {
-		for crowded := r.people.unfinished() >= crowd; crowded && pause(ctx, 250*time.Millisecond) == nil; {
-			crowded = r.people.unfinished() > crowd/2
+		for r.crowded() && pause(ctx, 100*time.Millisecond) == nil {
 		}
 		e := l.next()
 		r.log.Fault("begin: %s", e)
+		r.faults.Add(1)
 		if err := r.strike(ctx, e); err != nil {
 			return fmt.Errorf("%s: %w", e, err)
 		}
@@ -51,7 +51,7 @@ func (r *run) strike(ctx context.Context, e episode) error {
 	case stopEtcd:
 		return r.copyEtcd(ctx, s)
 	case restore:
-		return r.setBack(ctx, s, wait)
+		return r.setBack(r.people.ctx, s, wait) // to its end, also if ctx ends: what was set back and is not recorded again is lost
 	case refuseNet, holdNet, slowNet:
 		p := r.path(e.target)
 		p.set(e.net, false)
