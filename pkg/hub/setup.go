@@ -150,6 +150,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return err
 	}
 	store.Metrics = options.Metrics
+	h.setBack = &setBack{read: h.version, cached: h.cachedVersion, found: make(chan error, 1)}
 	connections, toCluster, toPlacement := h.connections()
 	tombstones, err := h.tombstones(ctx, connections)
 	if err != nil {
@@ -176,6 +177,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		(&policy.BindingPolicies{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Fleet: connections}).SetupWithManager(mgr),
 		(&policy.CustomTransforms{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}}).SetupWithManager(mgr),
 		mgr.Add(connections),
+		mgr.Add(h.setBack),
 		h.dispatch(ctx, connections),
 		h.addChecks(),
 	} {
@@ -194,7 +196,7 @@ func (h *hub) connections() (*cluster.Fleet, <-chan event.TypedGenericEvent[*clu
 	return &cluster.Fleet{
 		HubID: h.id, Now: h.options.Now, Log: h.log.WithName("connections"), Kubeconfig: h.options.Kubeconfig, Transport: h.options.WECTransport,
 		Metrics: h.options.Metrics, Beats: h.beats, Identity: h.options.identity(), Timing: h.options.Timing.Connection,
-		HubVersion: h.version, Observed: h.observed,
+		HubVersion: h.setBack.Read, Observed: h.observed,
 		Changed: func(state cluster.State) {
 			news := event.TypedGenericEvent[*clusterv1.ManagedCluster]{Object: &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: string(state.Name)}}}
 			toCluster <- news
@@ -223,6 +225,7 @@ func (h *hub) dispatch(ctx context.Context, connections *cluster.Fleet) error {
 	if err != nil {
 		return fmt.Errorf("watch the Workflows: %w", err)
 	}
+	h.workflows = informer
 	send := func(object any) {
 		if workflow, ok := workflowOf(object); ok {
 			if name := workflow.GetLabels()[stellarflow.LabelCluster]; name != "" {
@@ -261,6 +264,9 @@ type hub struct {
 	core     kubernetes.Interface
 	beats    *heartbeat.Beats
 	clock    *clock
+	setBack  *setBack
+	// workflows is the cache of the hub's Workflows.
+	workflows crcache.Informer
 	// forget is told of every Workflow that is gone, so that nothing is remembered of it or left behind.
 	forget []func(metav1.Object)
 }

@@ -25,6 +25,19 @@ func (h *hub) version(ctx context.Context) (uint64, error) {
 	return version, nil
 }
 
+// cachedVersion returns the newest resourceVersion that the cache of the hub's Workflows has, zero before it has any.
+func (h *hub) cachedVersion() uint64 {
+	informer, ok := h.workflows.(interface{ LastSyncResourceVersion() string })
+	if !ok {
+		return 0
+	}
+	version, err := strconv.ParseUint(informer.LastSyncResourceVersion(), 10, 64)
+	if err != nil {
+		return 0 // it has not listed yet
+	}
+	return version
+}
+
 // observed returns the highest resourceVersion of a WEC that the unfinished Workflows placed there were mirrored from.
 func (h *hub) observed(ctx context.Context, name stellarflow.ClusterName, id types.UID) uint64 {
 	items, err := inventory.Indexed(ctx, h.mgr.GetClient(), string(name))

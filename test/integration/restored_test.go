@@ -1,17 +1,22 @@
 package integration
 
 import (
+	"context"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 )
 
 // deleteByForce removes a Workflow, finalizers and all, however often they are put back.
@@ -138,3 +143,71 @@ func TestAdoptsAnotherCopy(t *testing.T) {
 
 // adoptsAgain is how often a Workflow that adopts is looked at.
 const adoptsAgain = 2 * time.Second
+
+// TestHubIsSetBack restores the hub beneath a manager that lives on: its API server's resourceVersion is below what the caches have, and
+// a watch would be silent for long. The manager ends and says why; one old answer, as from a proxy's cache, is none of that.
+func TestHubIsSetBack(t *testing.T) {
+	c := sharedClusters(t)
+	c.forgetsRestores(t)
+	var old atomic.Int64 // how many answers are old
+	ended := make(chan error, 1)
+	timing := quickTiming()
+	timing.Connection.Probe = 500 * time.Millisecond
+	_, _, ns := setUp(t, managerOptions{timing: timing, ended: func(err error) { ended <- err }, hubTransport: func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(r)
+			if err != nil || r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/v1alpha1/workflows") || r.URL.Query().Get("limit") != "1" || old.Add(-1) < 0 {
+				return response, err
+			}
+			defer func() { _ = response.Body.Close() }()
+			if _, err := io.Copy(io.Discard, response.Body); err != nil {
+				return nil, err
+			}
+			response.Header.Set("Content-Type", "application/json")
+			response.ContentLength = -1
+			response.Body = io.NopCloser(strings.NewReader(`{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"2"},"items":[]}`))
+			return response, nil
+		})
+	}})
+	c.running(t, ns, "before", "cluster1")
+	old.Store(1)
+	eventually(t, "the old answer", func(context.Context) (bool, string) { return old.Load() < 0, "" })
+	c.running(t, ns, "after", "cluster1")
+	old.Store(1 << 40)
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "is at resourceVersion 2 and was at ") || !strings.Contains(err.Error(), "it was restored from a backup") {
+			t.Errorf("the manager ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the manager goes on")
+	}
+}
+
+// TestStillEnding takes the cleanup finalizer off what is being deleted, and not off an object of the same UID that is not.
+func TestStillEnding(t *testing.T) {
+	c := sharedClusters(t)
+	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "still-ending"}})
+	asManager := c.hub.as(t, hubManager).Resource(stellarflow.Workflows).Namespace("still-ending")
+	release := func(seen metav1.Object) error {
+		raw, err := hubcopy.Marshal(append([]hubcopy.Operation{hubcopy.SameObject(seen), hubcopy.StillEnding(seen)}, hubcopy.RemoveFinalizer(seen, stellarflow.FinalizerCleanup)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = asManager.Patch(t.Context(), "ending", hubcopy.PatchType, raw, metav1.PatchOptions{})
+		return hubcopy.Classify(err)
+	}
+	held := c.submit(t, "still-ending", "ending", "nowhere", func(w *unstructured.Unstructured) { w.SetFinalizers([]string{stellarflow.FinalizerCleanup}) })
+	now := metav1.Now()
+	held.SetDeletionTimestamp(&now)
+	if err := release(held); !errors.Is(err, hubcopy.ErrLostRace) {
+		t.Errorf("it was released, or fails otherwise: %v", err)
+	}
+	if err := c.hub.workflows("still-ending").Delete(t.Context(), "ending", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := release(c.hub.get(t.Context(), "still-ending", "ending")); err != nil {
+		t.Error(err)
+	}
+	c.hub.waitFor(t, "still-ending", "ending", "it to go", gone)
+}

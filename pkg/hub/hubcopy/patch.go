@@ -94,6 +94,12 @@ func Maps(object metav1.Object) []Operation {
 // SameObject tests the UID.
 func SameObject(object metav1.Object) Operation { return Test(object.GetUID(), "metadata", "uid") }
 
+// StillEnding tests that the object is being deleted since the time that it says: in a hub that was restored from a backup the object
+// of the same UID may not be.
+func StillEnding(object metav1.Object) Operation {
+	return Test(object.GetDeletionTimestamp(), "metadata", "deletionTimestamp")
+}
+
 // Unchanged tests the UID and the resourceVersion: nothing at all was written since the object was read.
 func Unchanged(object metav1.Object) []Operation {
 	return []Operation{SameObject(object), Test(object.GetResourceVersion(), "metadata", "resourceVersion")}

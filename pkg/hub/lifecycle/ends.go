@@ -43,7 +43,7 @@ func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.Name
 	if operations == nil {
 		return 0, nil
 	}
-	if _, err := s.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(v.Hub)}, operations...)...); err != nil {
+	if _, err := s.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(v.Hub), hubcopy.StillEnding(v.Hub)}, operations...)...); err != nil {
 		return 0, err
 	}
 	s.forget(placement.UID)

@@ -99,7 +99,7 @@ func (r *Reconciler) departed(ctx context.Context, key types.NamespacedName, wor
 		return err // nil while the cluster is known: a later join may bring the credential back
 	}
 	r.Recorder.Eventf(workflow, nil, corev1.EventTypeNormal, eventDeparted, "Delete", "cluster %s has left; a finished copy that may be there stays there", placement.Cluster)
-	_, err := r.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(workflow)}, operations...)...)
+	_, err := r.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(workflow), hubcopy.StillEnding(workflow)}, operations...)...)
 	return err
 }
 
