@@ -122,6 +122,8 @@ func TestCheck(t *testing.T) {
 		"Back":        {"an older state again", running().wec("Running", "r2").hub("Running", "r2", "of the run").hub("Running", "r1", "of the run"), []Count{FalseShown}},
 		"BackPending": {"pending again", running().hub("Pending", "p", placedText), []Count{FalseShown}},
 		"BackRestore": {"older because the hub was restored", carried(running().wec("Running", "r2").hub("Running", "r2", "of the run").mark(Restored, Hub).hub("Running", "r1", "of the run")).hub("Running", "r1", "of the run"), nil},
+		"Untouched":   {"what the hub's own controller said, in the backup, until it is mirrored", carried(running().mark(Restored, Hub).hub("Running", "argo", "", local)).hub("Running", "argo", "").hub("Running", "r1", "of the run"), nil},
+		"Written":     {"the same, written anew", carried(running().mark(Restored, Hub).hub("", "", "", local)).hub("Running", "argo", ""), []Count{FalseShown}},
 		"NotGone":     {"it says that its copy is gone, and it is there", running().mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").wec("Running", "r2"), []Count{FalseShown}},
 		"GoneOther":   {"it is, and a second copy of it is there", running().acted("w", ActForced).wecGone("Running", "r1").wec("", "", another).mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").wec("Pending", "q", another), nil},
 		"GoneForced":  {"it is, by force", running().acted("w", ActForced).wecGone("Running", "r1").hub("Error", "v", vanishedText), nil},

@@ -29,13 +29,15 @@ type place struct {
 func (c *checker) shownOf(uid string, hub *object) {
 	reported := c.reported(uid)
 	last, seen := place{}, false // since the hub was restored last
-	placed, epoch := false, 0
+	placed, epoch, before := false, 0, version{}
 	for _, v := range hub.versions {
+		untouched := v.epoch > 0 && before.Placed == "" && before.Status == v.Status // the record came back to what the restored hub had
+		before = v
 		if v.epoch != epoch {
 			epoch, last, seen = v.epoch, place{}, false
 		}
 		placed = placed || v.Placed != ""
-		if v.Placed == "" || v.gone || v.carried || v.Phase == "" {
+		if v.Placed == "" || v.gone || v.carried || v.Phase == "" || untouched {
 			continue
 		}
 		at, known := reported[key{v.Attempt, v.Status}]
