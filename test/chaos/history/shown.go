@@ -31,13 +31,13 @@ func (c *checker) shownOf(uid string, hub *object) {
 	last, seen := place{}, false // since the hub was restored last
 	placed, epoch, before := false, 0, version{}
 	for _, v := range hub.versions {
-		untouched := v.epoch > 0 && before.Placed == "" && before.Status == v.Status // the record came back to what the restored hub had
+		untouched := v.untouched(before)
 		before = v
 		if v.epoch != epoch {
 			epoch, last, seen = v.epoch, place{}, false
 		}
 		placed = placed || v.Placed != ""
-		if v.Placed == "" || v.gone || v.carried || v.Phase == "" || untouched {
+		if v.Placed == "" || !v.says() || untouched {
 			continue
 		}
 		at, known := reported[key{v.Attempt, v.Status}]
@@ -53,6 +53,14 @@ func (c *checker) shownOf(uid string, hub *object) {
 	if placed {
 		c.report.Placed++
 	}
+}
+
+// says reports whether a version is a state that somebody wrote.
+func (v version) says() bool { return !v.gone && !v.carried && v.Phase != "" }
+
+// untouched reports whether the record came back to a status that the restored hub had without it.
+func (v version) untouched(before version) bool {
+	return v.epoch > 0 && before.Placed == "" && before.Status == v.Status
 }
 
 // ownWords checks a state that no cluster reported: it has to be one that the hub may say of itself. seen is whether the hub showed
