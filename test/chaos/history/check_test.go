@@ -69,6 +69,7 @@ func decoy(w *Workflow)          { w.UID, w.Decoy, w.HubUID, w.Content = "d", tr
 func touched(w *Workflow)        { decoy(w); w.Content = "changed" }
 func givenUp(w *Workflow)        { w.GivenUp = true }
 func carried(s story) story      { s[len(s)-1].Text = Carried; return s }
+func told(s story) story         { return carried(s.hub("Pending", "p", placedText, unrecorded)) } // so the backup of the hub has it
 func at(s story, c string) story { s[len(s)-1].Cluster = c; return s }
 
 const (
@@ -95,18 +96,22 @@ func TestCheck(t *testing.T) {
 		story  story
 		want   []Count
 	}{
-		"Good":       {"a whole life", ended().wecGone("Succeeded", "s", free).mark(Quiet, "").hub("Succeeded", "s", "of the run", deleting).hubGone("Succeeded", "s").mark(Ended, ""), nil},
-		"Local":      {"the hub's own is none of ours", story{}.hub("Running", "x", RanOnHub, local).hub("Succeeded", "y", RanOnHub, local).mark(Quiet, ""), nil},
-		"Twice":      {"made again in the same attempt", running().wec("Running", "q1", another), []Count{StartedTwice}},
-		"TwoTries":   {"the next attempt, although the first ran", running().wec("Running", "q1", secondAttempt), []Count{StartedTwice}},
-		"Asked":      {"a person gave the first up", running().acted("h", ActGivenUp).wec("Running", "q1", secondAttempt), nil},
-		"Elsewhere":  {"on another cluster", at(running().wec("Running", "q1", another), "cluster2"), []Count{StartedTwice}},
-		"AndOnHub":   {"on the hub too", running().hub("Running", "x", RanOnHub, local), []Count{StartedTwice}},
-		"NeverRan":   {"a second copy, but the first never began", placed().wec("", "").wecGone("", "").wec("Running", "q1", another), nil},
-		"Unknowable": {"forced away before it was recorded, and the manager that made it died", placed().wec("Running", "r1").acted("w", ActForced).wecGone("Running", "r1").mark(Began, "").wec("Running", "q1", another), nil},
-		"Knowable":   {"forced away before it was recorded, and the manager that made it lives", placed().wec("Running", "r1").acted("w", ActForced).wecGone("Running", "r1").wec("Running", "q1", another), []Count{StartedTwice}},
-		"Told":       {"forced away after it was recorded", running().acted("w", ActForced).wecGone("Running", "r1").mark(Began, "").wec("Running", "q1", another), []Count{StartedTwice}},
-		"SetBack":    {"the WEC was restored to before it", placed().wec("Running", "r1").mark(Restored, "cluster1").wec("Running", "q1", another), nil},
+		"Good":        {"a whole life", ended().wecGone("Succeeded", "s", free).mark(Quiet, "").hub("Succeeded", "s", "of the run", deleting).hubGone("Succeeded", "s").mark(Ended, ""), nil},
+		"Local":       {"the hub's own is none of ours", story{}.hub("Running", "x", RanOnHub, local).hub("Succeeded", "y", RanOnHub, local).mark(Quiet, ""), nil},
+		"Twice":       {"made again in the same attempt", running().wec("Running", "q1", another), []Count{StartedTwice}},
+		"TwoTries":    {"the next attempt, although the first ran", running().wec("Running", "q1", secondAttempt), []Count{StartedTwice}},
+		"Asked":       {"a person gave the first up", running().acted("h", ActGivenUp).wec("Running", "q1", secondAttempt), nil},
+		"Elsewhere":   {"on another cluster", at(running().wec("Running", "q1", another), "cluster2"), []Count{StartedTwice}},
+		"AndOnHub":    {"on the hub too", running().hub("Running", "x", RanOnHub, local), []Count{StartedTwice}},
+		"NeverRan":    {"a second copy, but the first never began", placed().wec("", "").wecGone("", "").wec("Running", "q1", another), nil},
+		"Unknowable":  {"forced away before it was recorded, and the manager that made it died", placed().wec("Running", "r1").acted("w", ActForced).wecGone("Running", "r1").mark(Began, "").wec("Running", "q1", another), nil},
+		"Knowable":    {"forced away before it was recorded, and the manager that made it lives", placed().wec("Running", "r1").acted("w", ActForced).wecGone("Running", "r1").wec("Running", "q1", another), []Count{StartedTwice}},
+		"Told":        {"forced away after it was recorded", running().acted("w", ActForced).wecGone("Running", "r1").mark(Began, "").wec("Running", "q1", another), []Count{StartedTwice}},
+		"SetBack":     {"the WEC was restored to before it", placed().wec("Running", "r1").mark(Restored, "cluster1").wec("Running", "q1", another), nil},
+		"BothSetBack": {"the hub had been told, and was restored to before that as well", told(running().mark(Restored, "cluster1").mark(Restored, Hub)).wec("Running", "q1", another), nil},
+		"ToldBefore":  {"the hub was told, the cluster was restored, and the next was recorded before it ran", running().mark(Restored, "cluster1").wec("", "", another).hub("Running", "r1", "of the run", func(w *Workflow) { w.WECUID = "w2" }).wec("Running", "q1", another), []Count{StartedTwice}},
+		"HubSetBack":  {"the hub was restored to before it was told; the cluster knows", told(running().mark(Restored, Hub)).wec("Running", "q1", another), []Count{StartedTwice}},
+		"ToldAgain":   {"both were restored, and the backup of the hub knew", carried(running().mark(Restored, "cluster1").mark(Restored, Hub).hub("Running", "r1", "of the run")).wec("Running", "q1", another), []Count{StartedTwice}},
 
 		"Lost":        {"ended, and the hub never showed it", running().wec("Failed", "f").wecGone("Failed", "f"), []Count{TerminalLost}},
 		"OtherEnd":    {"the hub shows another end", ended().wec("Failed", "f"), []Count{TerminalLost}},
@@ -122,7 +127,7 @@ func TestCheck(t *testing.T) {
 		"Back":        {"an older state again", running().wec("Running", "r2").hub("Running", "r2", "of the run").hub("Running", "r1", "of the run"), []Count{FalseShown}},
 		"BackPending": {"pending again", running().hub("Pending", "p", placedText), []Count{FalseShown}},
 		"BackRestore": {"older because the hub was restored", carried(running().wec("Running", "r2").hub("Running", "r2", "of the run").mark(Restored, Hub).hub("Running", "r1", "of the run")).hub("Running", "r1", "of the run"), nil},
-		"Untouched":   {"what the hub's own controller said, in the backup, until it is mirrored", carried(running().mark(Restored, Hub).hub("Running", "argo", "", local)).hub("Running", "argo", "").hub("Running", "r1", "of the run"), nil},
+		"Untouched":   {"what the hub's own controller said, in the backup, until it is mirrored", carried(running().mark(Restored, Hub).hub("Running", "argo", "", local)).hub("Running", "argo", "").hub("Running", "argo", "").hub("Running", "r1", "of the run"), nil},
 		"Written":     {"the same, written anew", carried(running().mark(Restored, Hub).hub("", "", "", local)).hub("Running", "argo", ""), []Count{FalseShown}},
 		"NotGone":     {"it says that its copy is gone, and it is there", running().mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").wec("Running", "r2"), []Count{FalseShown}},
 		"GoneOther":   {"it is, and a second copy of it is there", running().acted("w", ActForced).wecGone("Running", "r1").wec("", "", another).mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").wec("Pending", "q", another), nil},

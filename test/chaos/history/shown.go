@@ -29,9 +29,9 @@ type place struct {
 func (c *checker) shownOf(uid string, hub *object) {
 	reported := c.reported(uid)
 	last, seen := place{}, false // since the hub was restored last
-	placed, epoch, before := false, 0, version{}
+	placed, epoch, before, untouched := false, 0, version{}, false
 	for _, v := range hub.versions {
-		untouched := v.untouched(before)
+		untouched = v.epoch > 0 && before.Status == v.Status && (before.Placed == "" || untouched) // the record came back to what the restored hub had
 		before = v
 		if v.epoch != epoch {
 			epoch, last, seen = v.epoch, place{}, false
@@ -57,11 +57,6 @@ func (c *checker) shownOf(uid string, hub *object) {
 
 // says reports whether a version is a state that somebody wrote.
 func (v version) says() bool { return !v.gone && !v.carried && v.Phase != "" }
-
-// untouched reports whether the record came back to a status that the restored hub had without it.
-func (v version) untouched(before version) bool {
-	return v.epoch > 0 && before.Placed == "" && before.Status == v.Status
-}
 
 // ownWords checks a state that no cluster reported: it has to be one that the hub may say of itself. seen is whether the hub showed
 // before what a cluster said.

@@ -61,8 +61,8 @@ func (c *checker) startOf(uid string) (hubUID string, run start, ran bool) {
 	return "", start{}, false
 }
 
-// unknowable reports whether the first run was wiped out before the hub was told that it exists: with its cluster, which was set back;
-// or by a person, by force, and the manager that could have seen it is no more.
+// unknowable reports whether the first run was wiped out and the hub was not told that it exists, or has forgotten it in a restore of its
+// own: with its cluster, which was set back; or by a person, by force, and the manager that could have seen it is no more.
 func (c *checker) unknowable(hubUID string, first, second start) bool {
 	hub := c.hub[hubUID]
 	if hub == nil || first.cluster != second.cluster || first.attempt != second.attempt {
@@ -73,7 +73,15 @@ func (c *checker) unknowable(hubUID string, first, second start) bool {
 	if !forgotten && !c.restoredBetween(first.cluster, made, second.at) {
 		return false
 	}
-	return !slices.ContainsFunc(hub.versions, func(v version) bool { return v.at.Before(second.at) && v.WECUID == first.uid })
+	told, epoch := false, 0
+	for _, v := range hub.versions {
+		if !v.at.Before(c.wec[second.uid].first().at) {
+			break
+		}
+		told = v.WECUID == first.uid || told && v.epoch == epoch // a restore of the hub takes it back
+		epoch = v.epoch
+	}
+	return !told
 }
 
 // name is the namespace and name of a hub copy, or its UID if the hub never had it.
