@@ -31,7 +31,7 @@ func (c *checker) shownOf(uid string, hub *object) {
 	last, seen := place{}, false // since the hub was restored last
 	placed, epoch, before, untouched := false, 0, version{}, false
 	for _, v := range hub.versions {
-		untouched = v.epoch > 0 && before.Status == v.Status && (before.Placed == "" || untouched) // the record came back to what the restored hub had
+		untouched = v.untouched(before, untouched)
 		before = v
 		if v.epoch != epoch {
 			epoch, last, seen = v.epoch, place{}, false
@@ -57,6 +57,11 @@ func (c *checker) shownOf(uid string, hub *object) {
 
 // says reports whether a version is a state that somebody wrote.
 func (v version) says() bool { return !v.gone && !v.carried && v.Phase != "" }
+
+// untouched reports whether a record came back to a status that the restored hub had without it, now or before: then it stays so.
+func (v version) untouched(before version, already bool) bool {
+	return v.epoch > 0 && before.Status == v.Status && (before.Placed == "" || already)
+}
 
 // ownWords checks a state that no cluster reported: it has to be one that the hub may say of itself. seen is whether the hub showed
 // before what a cluster said.
