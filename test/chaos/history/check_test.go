@@ -132,6 +132,7 @@ func TestCheck(t *testing.T) {
 		"NotGone":     {"it says that its copy is gone, and it is there", running().mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").wec("Running", "r2"), []Count{FalseShown}},
 		"GoneOther":   {"it is, and a second copy of it is there", running().acted("w", ActForced).wecGone("Running", "r1").wec("", "", another).mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").wec("Pending", "q", another), nil},
 		"GoneForced":  {"it is, by force", running().acted("w", ActForced).wecGone("Running", "r1").hub("Error", "v", vanishedText), nil},
+		"GoneAndBack": {"it was, until its cluster was restored, and something else is written", at(carried(running().acted("w", ActForced).wecGone("Running", "r1").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").mark(Restored, "cluster1").wec("Running", "r1")), "cluster1").mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").wec("Running", "r2"), nil},
 		"GoneUnasked": {"it is, and nobody there did it by force", running().wecGone("Running", "r1").hub("Error", "v", vanishedText), []Count{TerminalLost}},
 		"GoneRestore": {"it is, with a restore", running().mark(Restored, "cluster1").hub("Error", "v", vanishedText), nil},
 

@@ -32,6 +32,7 @@ func (c *checker) shownOf(uid string, hub *object) {
 	placed, epoch, before, untouched := false, 0, version{}, false
 	for _, v := range hub.versions {
 		untouched = v.untouched(before, untouched)
+		again := v.Status == before.Status && before.Placed != ""
 		before = v
 		if v.epoch != epoch {
 			epoch, last, seen = v.epoch, place{}, false
@@ -47,7 +48,7 @@ func (c *checker) shownOf(uid string, hub *object) {
 		case known:
 			last, seen = at, true
 		default:
-			c.ownWords(uid, v, seen)
+			c.ownWords(uid, v, seen, again)
 		}
 	}
 	if placed {
@@ -64,11 +65,13 @@ func (v version) untouched(before version, already bool) bool {
 }
 
 // ownWords checks a state that no cluster reported: it has to be one that the hub may say of itself. seen is whether the hub showed
-// before what a cluster said.
-func (c *checker) ownWords(uid string, v version, seen bool) {
+// before what a cluster said; again is whether it said the same before, of a copy that a restore may have brought back since.
+func (c *checker) ownWords(uid string, v version, seen, again bool) {
 	switch {
 	case v.Phase == "Error" && ownVanished.MatchString(v.Message):
-		c.vanished(uid, v)
+		if !again {
+			c.vanished(uid, v)
+		}
 	case v.Phase == "Error" && v.GivenUp && ownGivenUp.MatchString(v.Message):
 	case v.Phase == "Pending" && ownPending.MatchString(v.Message):
 		if seen {
