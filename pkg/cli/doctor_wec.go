@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -48,6 +49,7 @@ func (e *wecExam) observe(ctx context.Context) error {
 	if e.Cluster != nil {
 		c.Joined = c.Credential || e.Cluster.Annotations[stellarflow.AnnotationClusterID] != ""
 		c.Argo = e.Cluster.Annotations[stellarflow.AnnotationArgoVersion]
+		c.Labels, c.Accepted = formatLabels(ownLabels(e.Cluster)), strings.Join(acceptedNamespaces(e.Cluster), ",")
 		if status, message := connection(e.Cluster); status != statusReady {
 			c.NotConnected = message
 		}

@@ -54,7 +54,7 @@ Run it again to change labels or namespaces, to renew the token, or to restore t
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster to join (required)")
 	flags.StringVar(&o.context, "context", "", "`context` in it (default: its current one)")
 	flags.StringVar(&o.server, "server", "", "`URL` of the cluster's API server as the hub reaches it (default: that of the kubeconfig)")
-	flags.Var(commaList{&o.labels}, "labels", "`key=value` labels of the ManagedCluster, which policies select by")
+	flags.Var(commaList{&o.labels}, "labels", "`key=value` labels of the ManagedCluster, which policies select by, in place of those named before")
 	flags.Var(commaList{&o.namespaces}, "namespaces", "existing `namespaces` of the cluster that accept Workflows, in place of those named before")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "check everything, print what would be created, and change nothing")
 	flags.BoolVar(&o.wait, "wait", true, "wait until the hub is connected to the cluster")
@@ -82,8 +82,9 @@ type joined struct {
 
 // joining is a join on its way: both clusters, checked input and what was found.
 type joining struct {
-	env        Env
-	name       string
+	env  Env
+	name string
+	// labels and namespaces are those that were named, and in the end those that are on the ManagedCluster.
 	labels     map[string]string
 	namespaces []string
 	hub        client.Client
@@ -192,9 +193,9 @@ func checkJoin(env Env, o joinOptions) (*joining, *rest.Config, error) {
 	return j, admin, nil
 }
 
-// parseLabels reads key=value labels; name=NAME is always there.
+// parseLabels reads key=value labels.
 func parseLabels(name string, given []string) (map[string]string, error) {
-	labels := map[string]string{"name": name}
+	labels := map[string]string{}
 	for _, label := range given {
 		key, value, found := strings.Cut(label, "=")
 		if !found {
@@ -209,7 +210,7 @@ func parseLabels(name string, given []string) (map[string]string, error) {
 		if key == "name" && value != name {
 			return nil, usagef("--labels %q: the label name is always the cluster's name, %q: remove it, or use another key", label, name)
 		}
-		if stellarflow.IsOurs(key) || key == labelPartOf {
+		if reservedLabel(key) {
 			return nil, usagef("--labels %q: the key %q is kept for Stellarflow: use another key", label, key)
 		}
 		if before, twice := labels[key]; twice && before != value {

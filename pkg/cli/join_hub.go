@@ -82,20 +82,24 @@ func clusterID(cluster *clusterv1.ManagedCluster) string {
 // record stores the credential and the ManagedCluster on the hub. A ManagedCluster that somebody else created gets our
 // labels and annotations, but not the mark by which leave deletes it.
 func (j *joining) record(ctx context.Context, kubeconfig []byte) error {
-	labels := map[string]any{}
-	for key, value := range j.labels {
-		labels[key] = value
-	}
 	var existing clusterv1.ManagedCluster
 	err := j.hub.Get(ctx, client.ObjectKey{Name: j.name}, &existing)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("read managed cluster %s: %w", j.name, err)
 	}
-	if apierrors.IsNotFound(err) || isOurs(&existing) {
-		labels[labelPartOf] = partOf
-	}
 	if len(j.namespaces) == 0 { // a join that renews the token takes no namespace away
 		j.namespaces = acceptedNamespaces(&existing)
+	}
+	if len(j.labels) == 0 { // and no label: policies select by them
+		j.labels = ownLabels(&existing)
+	}
+	j.labels["name"] = j.name
+	labels := map[string]any{}
+	for key, value := range j.labels {
+		labels[key] = value
+	}
+	if apierrors.IsNotFound(err) || isOurs(&existing) {
+		labels[labelPartOf] = partOf
 	}
 	annotations := map[string]any{stellarflow.AnnotationClusterID: string(j.facts.ID), stellarflow.AnnotationNamespaces: strings.Join(j.namespaces, ",")}
 	if j.facts.Argo != "" {
@@ -123,6 +127,20 @@ func (j *joining) record(ctx context.Context, kubeconfig []byte) error {
 func acceptedNamespaces(cluster *clusterv1.ManagedCluster) []string {
 	return strings.FieldsFunc(cluster.Annotations[stellarflow.AnnotationNamespaces], func(r rune) bool { return r == ',' || r == ' ' })
 }
+
+// ownLabels are the labels of a ManagedCluster that --labels gives; the map is the caller's.
+func ownLabels(cluster *clusterv1.ManagedCluster) map[string]string {
+	labels := map[string]string{}
+	for key, value := range cluster.Labels {
+		if key != "name" && !reservedLabel(key) {
+			labels[key] = value
+		}
+	}
+	return labels
+}
+
+// reservedLabel reports whether a label's key is none that --labels may give.
+func reservedLabel(key string) bool { return stellarflow.IsOurs(key) || key == labelPartOf }
 
 // waitConnected waits until the hub manager says that it is connected.
 func waitConnected(ctx context.Context, env Env, hub client.Client, name string, limit time.Duration) error {

@@ -159,15 +159,16 @@ func testJoin(t *testing.T, c *commandLine, wec1 *server) {
 		t.Errorf("Argo's version: want v3.7.18, got %q", got)
 	}
 	c.must(nil, append(join, "--labels=region=us")...)
+	c.must([]string{"joined cluster1: ManagedCluster cluster1 (labels name=cluster1,region=us)"}, join...)
 	cluster, err = c.hub.dynamic.Resource(managedClusters).Get(t.Context(), "cluster1", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]string{"name": "cluster1", "region": "us", "app.kubernetes.io/part-of": "stellarflow"}, cluster.GetLabels()); diff != "" {
-		t.Errorf("labels after a second join (-want +got):\n%s", diff)
+		t.Errorf("labels after a join that names another, and one that names none (-want +got):\n%s", diff)
 	}
 	if got := cluster.GetAnnotations()[stellarflow.AnnotationNamespaces]; got != "argo" {
-		t.Errorf("accepted namespaces after a second join that names none: want argo, got %q", got)
+		t.Errorf("accepted namespaces after joins that name none: want argo, got %q", got)
 	}
 
 	c.refuses(cli.ExitFailure, `cluster "other" is joined already, as "cluster1"`, "join", "other", "--kubeconfig=DIR/wec1.kubeconfig", "--hub-kubeconfig=DIR/hub.kubeconfig")

@@ -29,6 +29,14 @@ func (a *about) leave(flags string) string {
 	return join("stellarflow leave", string(a.Name), flags, a.WECFlags)
 }
 
+// flag is a flag with its value; empty if there is none.
+func flag(name, value string) string {
+	if value == "" {
+		return ""
+	}
+	return name + " " + value
+}
+
 func (f *Facts) cluster(c *Cluster) []Finding {
 	a := &about{Facts: f, Cluster: c}
 	secret, managed := "Secret stellarflow-system/cluster-"+string(c.Name), "ManagedCluster "+string(c.Name)
@@ -46,7 +54,7 @@ func (f *Facts) cluster(c *Cluster) []Finding {
 		return a.findings
 	case c.Changed:
 		a.add(ClusterChanged, Problem, managed, "behind its address is another cluster than the one that joined: bring that back, or give up what was placed there and join this one anew",
-			a.leave("--force")+" && "+a.join())
+			a.leave("--force")+" && "+join(a.join(), flag("--namespaces", a.Accepted), flag("--labels", a.Labels)))
 		return a.findings
 	}
 	if !a.reached(managed) {

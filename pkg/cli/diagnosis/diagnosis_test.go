@@ -125,10 +125,15 @@ func TestFindings(t *testing.T) {
 		ClusterRightMissing: {{"a rule was removed", wec1(func(c *Cluster) {
 			c.Trouble, c.Rights = trouble(wec.ReasonForbidden, "403"), []string{"list workflows.argoproj.io"}
 		}), Problem, rejoin}},
-		ClusterArgoMissing:  {{"its CRD is gone", wec1(func(c *Cluster) { c.Trouble = trouble(wec.ReasonArgoMissing, "404") }), Problem, "kubectl --kubeconfig FILE apply -k 'https://github.com/argoproj/argo-workflows/manifests/base/crds/minimal?ref=v3.7.18'"}},
-		ClusterArgoDiffers:  {{"one was upgraded", wec1(func(c *Cluster) { c.Argo = "v3.6.0" }), Warning, rejoin}},
-		ClusterClock:        {{"NTP is off", wec1(func(c *Cluster) { c.Trouble = trouble(wec.ReasonClockSkew, "skew") }), Problem, "chronyc makestep"}},
-		ClusterChanged:      {{"it was rebuilt", wec1(func(c *Cluster) { c.Changed = true }), Problem, "stellarflow leave cluster1 --force --hub-kubeconfig hub && " + rejoin}},
+		ClusterArgoMissing: {{"its CRD is gone", wec1(func(c *Cluster) { c.Trouble = trouble(wec.ReasonArgoMissing, "404") }), Problem, "kubectl --kubeconfig FILE apply -k 'https://github.com/argoproj/argo-workflows/manifests/base/crds/minimal?ref=v3.7.18'"}},
+		ClusterArgoDiffers: {{"one was upgraded", wec1(func(c *Cluster) { c.Argo = "v3.6.0" }), Warning, rejoin}},
+		ClusterClock:       {{"NTP is off", wec1(func(c *Cluster) { c.Trouble = trouble(wec.ReasonClockSkew, "skew") }), Problem, "chronyc makestep"}},
+		ClusterChanged: {
+			{"it was rebuilt", wec1(func(c *Cluster) { c.Changed = true }), Problem, "stellarflow leave cluster1 --force --hub-kubeconfig hub && " + rejoin},
+			{"what its join named is not lost", wec1(func(c *Cluster) {
+				c.Changed, c.Accepted, c.Labels = true, "a,b", "gpu=true,region=eu"
+			}), Problem, "stellarflow leave cluster1 --force --hub-kubeconfig hub && " + rejoin + " --namespaces a,b --labels gpu=true,region=eu"},
+		},
 		ClusterLease:        {{"another hub with this id", wec1(func(c *Cluster) { c.Lease = "x holds it" }), Problem, restart}},
 		ClusterNotConnected: {{"only the hub cannot reach it", wec1(func(c *Cluster) { c.NotConnected = "i/o timeout" }), Problem, restart}},
 		ClusterOldStoreKeys: {{"the key was changed", wec1(func(c *Cluster) { c.OldStoreKeys = true }), Problem, rejoin}},

@@ -91,6 +91,8 @@ type Cluster struct {
 	Name stellarflow.ClusterName
 	// Joined says that a ManagedCluster with our annotations is there.
 	Joined bool
+	// Labels and Accepted are the values of --labels and --namespaces with which it would be joined as it is.
+	Labels, Accepted string
 	// Credential says that there is a Secret; BadCredential why it cannot be used.
 	Credential    bool
 	BadCredential string
