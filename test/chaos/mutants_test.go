@@ -114,11 +114,11 @@ var mutants = map[string]mutant{
 		"the cleanup finalizer is never taken off", history.Stuck, nil,
 		fault.Setting{},
 		nil,
-		[]replacement{{ends, `	operations := hubcopy.RemoveFinalizer(v.Hub, stellarflow.FinalizerCleanup)
+		[]replacement{{ends, `	operations := hubcopy.Release(v.Hub)
 	if operations == nil {
 		return 0, nil
 	}
-	if _, err := s.Hub.Patch(`, `	operations := hubcopy.RemoveFinalizer(v.Hub, stellarflow.FinalizerCleanup)
+	if _, err := s.Hub.Patch(`, `	operations := hubcopy.Release(v.Hub)
 	if operations == nil || mutant {
 		return 0, nil
 	}

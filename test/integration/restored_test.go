@@ -184,13 +184,13 @@ func TestHubIsSetBack(t *testing.T) {
 	}
 }
 
-// TestStillEnding takes the cleanup finalizer off what is being deleted, and not off an object of the same UID that is not.
-func TestStillEnding(t *testing.T) {
+// TestRelease takes the cleanup finalizer off what is being deleted, and not off an object of the same UID that is not.
+func TestRelease(t *testing.T) {
 	c := sharedClusters(t)
 	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "still-ending"}})
 	asManager := c.hub.as(t, hubManager).Resource(stellarflow.Workflows).Namespace("still-ending")
 	release := func(seen metav1.Object) error {
-		raw, err := hubcopy.Marshal(append([]hubcopy.Operation{hubcopy.SameObject(seen), hubcopy.StillEnding(seen)}, hubcopy.RemoveFinalizer(seen, stellarflow.FinalizerCleanup)...))
+		raw, err := hubcopy.Marshal(hubcopy.Release(seen))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // ErrLostRace is the sentinel of a write whose tests did not hold: somebody else wrote first. Decide again.
@@ -94,10 +96,15 @@ func Maps(object metav1.Object) []Operation {
 // SameObject tests the UID.
 func SameObject(object metav1.Object) Operation { return Test(object.GetUID(), "metadata", "uid") }
 
-// StillEnding tests that the object is being deleted since the time that it says: in a hub that was restored from a backup the object
-// of the same UID may not be.
-func StillEnding(object metav1.Object) Operation {
-	return Test(object.GetDeletionTimestamp(), "metadata", "deletionTimestamp")
+// Release takes the cleanup finalizer off an object that is being deleted; it is nil if the object does not have it. It fails unless
+// the object is being deleted since the time that it says: in a hub that was restored from a backup the object of the same UID may
+// not be.
+func Release(object metav1.Object) []Operation {
+	finalizer := RemoveFinalizer(object, stellarflow.FinalizerCleanup)
+	if finalizer == nil {
+		return nil
+	}
+	return append([]Operation{SameObject(object), Test(object.GetDeletionTimestamp(), "metadata", "deletionTimestamp")}, finalizer...)
 }
 
 // Unchanged tests the UID and the resourceVersion: nothing at all was written since the object was read.

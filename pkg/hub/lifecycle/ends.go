@@ -39,11 +39,11 @@ func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.Name
 	if step == Vanished {
 		return 0, s.vanished(ctx, c, key, placement)
 	}
-	operations := hubcopy.RemoveFinalizer(v.Hub, stellarflow.FinalizerCleanup)
+	operations := hubcopy.Release(v.Hub)
 	if operations == nil {
 		return 0, nil
 	}
-	if _, err := s.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(v.Hub), hubcopy.StillEnding(v.Hub)}, operations...)...); err != nil {
+	if _, err := s.Hub.Patch(ctx, key, operations...); err != nil {
 		return 0, err
 	}
 	s.forget(placement.UID)

@@ -88,7 +88,7 @@ func (r *Reconciler) disown(ctx context.Context, key types.NamespacedName, workf
 // departed lets a finished hub copy go whose cluster has left: its end is known, nothing runs there, and nobody will ever say
 // that the copy is gone.
 func (r *Reconciler) departed(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata, placement stellarflow.Placement) error {
-	operations := hubcopy.RemoveFinalizer(workflow, stellarflow.FinalizerCleanup)
+	operations := hubcopy.Release(workflow)
 	if operations == nil || workflow.DeletionTimestamp == nil || !stellarflow.Completed(workflow) {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (r *Reconciler) departed(ctx context.Context, key types.NamespacedName, wor
 		return err // nil while the cluster is known: a later join may bring the credential back
 	}
 	r.Recorder.Eventf(workflow, nil, corev1.EventTypeNormal, eventDeparted, "Delete", "cluster %s has left; a finished copy that may be there stays there", placement.Cluster)
-	_, err := r.Hub.Patch(ctx, key, append([]hubcopy.Operation{hubcopy.SameObject(workflow), hubcopy.StillEnding(workflow)}, operations...)...)
+	_, err := r.Hub.Patch(ctx, key, operations...)
 	return err
 }
 
