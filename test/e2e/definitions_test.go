@@ -79,7 +79,7 @@ func (f *fleet) loseName(t *testing.T, wec *cluster) {
 	}
 	f.createCRD(t, theirs)
 	f.createCRD(t, ours)
-	unserved := f.awaitAilments(t, nil, sought{"hub-crd-not-served", transformsCRD})[0]
+	unserved := f.awaitAilments(t, doctorLimit, nil, sought{"hub-crd-not-served", transformsCRD})[0]
 	f.deleteCRD(t, f.hub, othersCRD)
 	f.obey(t, unserved, wec.kubeconfig)
 	f.awaitHealth(t)

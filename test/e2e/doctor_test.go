@@ -52,10 +52,10 @@ type sought struct{ id, about string }
 
 // awaitAilments waits until doctor finds all of these at once, and returns them in their order. spoil comes before each look unless it
 // is nil: it breaks again what mends itself.
-func (f *fleet) awaitAilments(t *testing.T, spoil func() error, wanted ...sought) []ailment {
+func (f *fleet) awaitAilments(t *testing.T, limit time.Duration, spoil func() error, wanted ...sought) []ailment {
 	t.Helper()
 	found := make([]ailment, len(wanted))
-	eventually(t, doctorLimit, fmt.Sprintf("doctor finds %v", wanted), func(context.Context) error {
+	eventually(t, limit, fmt.Sprintf("doctor finds %v", wanted), func(context.Context) error {
 		if spoil != nil {
 			if err := spoil(); err != nil {
 				return err
@@ -79,7 +79,7 @@ func (f *fleet) awaitAilments(t *testing.T, spoil func() error, wanted ...sought
 // awaitAilment waits until doctor finds something and returns it.
 func (f *fleet) awaitAilment(t *testing.T, id string) ailment {
 	t.Helper()
-	return f.awaitAilments(t, nil, sought{id: id})[0]
+	return f.awaitAilments(t, doctorLimit, nil, sought{id: id})[0]
 }
 
 // awaitHealth waits until doctor finds nothing at all, but for the deletion that holdDeletion lets wait.
@@ -168,6 +168,9 @@ func testDoctor(t *testing.T, f *fleet) {
 	f.turnClock(t, wec)
 	for _, b := range clusterAilments(f.hub, wec, namespace) {
 		f.breakAndMend(t, b, wec)
+	}
+	if accepted := f.kubectl(t, f.hub, "get", "managedcluster", "cluster1", "-o", `jsonpath={.metadata.annotations.stellarflow\.io/namespaces}`); accepted != "argo,doctor-e2e" {
+		t.Errorf("what doctor prints changes the accepted namespaces: %q", accepted)
 	}
 	f.kubectl(t, f.hub, "annotate", "managedcluster", "cluster1", "--overwrite", "stellarflow.io/namespaces=argo")
 	f.kubectl(t, wec, "delete", "namespace", "doctor-e2e", "--wait=false")

@@ -80,7 +80,7 @@ func (f *fleet) escapeOrphans(t *testing.T, namespace string, wec *cluster) {
 		}
 		return nil
 	})
-	f.obey(t, f.awaitAilments(t, nil, sought{"orphan", namespace + "/adopted"})[0], "")
+	f.obey(t, f.awaitAilments(t, doctorLimit, nil, sought{"orphan", namespace + "/adopted"})[0], "")
 	f.hub.awaitPod(t, namespace, "adopted")
 	after, err := wec.get(t.Context(), namespace, "adopted")
 	if err != nil || after.UID != before.UID {

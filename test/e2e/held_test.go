@@ -51,16 +51,7 @@ func (f *fleet) isHeld(a ailment) bool {
 // any more.
 func (f *fleet) giveUpHeld(t *testing.T) {
 	t.Helper()
-	var found ailment
-	eventually(t, heldLimit, "doctor finds a deletion that waits", func(context.Context) error {
-		ailments, err := f.doctor(t)
-		at := slices.IndexFunc(ailments, func(a ailment) bool { return a.ID == "workflow-not-deleted" })
-		if at < 0 {
-			return errors.Join(err, errors.New("it does not"))
-		}
-		found = ailments[at]
-		return nil
-	})
+	found := f.awaitAilments(t, heldLimit, nil, sought{id: "workflow-not-deleted"})[0]
 	if found.Which != "Workflow "+f.held+"/"+heldName || !strings.Contains(found.What, "waits for cluster cluster2 since ") {
 		t.Errorf("the finding: %+v", found)
 	}

@@ -77,7 +77,7 @@ func testOutage(t *testing.T, f *fleet) {
 // the finding of the stopped one.
 func (f *fleet) outageAilments(t *testing.T, stopped, cut *cluster) ailment {
 	t.Helper()
-	found := f.awaitAilments(t, nil, sought{"cluster-unreachable", "cluster " + stopped.name},
+	found := f.awaitAilments(t, doctorLimit, nil, sought{"cluster-unreachable", "cluster " + stopped.name},
 		sought{"workflows-not-synced", "on cluster " + stopped.name}, sought{"workflows-not-synced", "on cluster " + cut.name},
 		sought{"cluster-lease", "cluster " + cut.name}) // the hub's Lease there has run out
 	if err := wants(found[0].What, "stellarflow leave "+stopped.name+" --force"); err != nil {

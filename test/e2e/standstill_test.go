@@ -24,11 +24,11 @@ import (
 func (f *fleet) standStill(t *testing.T, namespace, workflow string) {
 	f.awaitManagers(t)
 	now := time.Now()
-	lost := f.awaitAilments(t, func() error { // long ago, for ever longer than the managers wait
+	lost := f.awaitAilments(t, doctorLimit, func() error { // long ago, for ever longer than the managers wait
 		return f.writeLease(t.Context(), f.hub, managerLease, "gone", now.Add(-time.Hour), 15)
 	}, sought{id: "manager-no-leader"})
 	t.Cleanup(func() { f.signalManagers(context.Background(), syscall.SIGCONT) })
-	hung := f.awaitAilments(t, func() error { return f.hang(t, namespace, workflow) },
+	hung := f.awaitAilments(t, doctorLimit, func() error { return f.hang(t, namespace, workflow) },
 		sought{"cluster-lease", "cluster1"}, sought{"cluster-not-connected", "cluster2"},
 		sought{"request-unanswered", namespace + "/" + workflow}, sought{"manager-unavailable", "stellarflow-hub"})
 	for _, a := range slices.Concat(lost, hung) {
