@@ -30,6 +30,8 @@ type explanation struct {
 	// Sync says how the status came or why it does not; LastSync is when it was mirrored last.
 	Sync     string     `json:"sync,omitempty"`
 	LastSync *time.Time `json:"lastSync,omitempty"`
+	// Shutdown says whether what was asked with spec.shutdown has reached the cluster; empty if nothing was, or it has ended.
+	Shutdown string `json:"shutdown,omitempty"`
 	// Summary is one sentence about where it runs or why not.
 	Summary  string    `json:"summary"`
 	Policies []verdict `json:"policies"`
@@ -132,6 +134,7 @@ func (e *explanation) conclude(workflow *unstructured.Unstructured, decision bin
 			}
 		}
 		e.Sync, e.LastSync = syncOf(workflow)
+		e.Shutdown = shutdownOf(workflow, p.Cluster)
 		return
 	}
 	switch {
@@ -167,6 +170,18 @@ func syncOf(workflow *unstructured.Unstructured) (string, *time.Time) {
 	return fmt.Sprintf("Mirrored from WEC copy %s at its resourceVersion %s.", observed.WECUID, observed.ResourceVersion), last
 }
 
+// shutdownOf says whether the cluster was told of spec.shutdown.
+func shutdownOf(workflow *unstructured.Unstructured, cluster stellarflow.ClusterName) string {
+	asked := stellarflow.Shutdown(workflow)
+	if asked == "" || stellarflow.Completed(workflow) {
+		return ""
+	}
+	if observed, mirrored := stellarflow.ParseObserved(workflow.GetAnnotations()[stellarflow.AnnotationObserved]); !mirrored || observed.Generation != workflow.GetGeneration() {
+		return fmt.Sprintf("%s is not passed on to cluster %q yet.", asked, cluster)
+	}
+	return fmt.Sprintf("%s was passed on to cluster %q; it ends there.", asked, cluster)
+}
+
 func (e *explanation) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintf(table, "Workflow:\t%s/%s\n", e.Namespace, e.Name)
@@ -181,6 +196,9 @@ func (e *explanation) print(out io.Writer) error {
 			sync += " Last sync " + e.LastSync.Format(time.RFC3339) + "."
 		}
 		_, _ = fmt.Fprintf(table, "Sync:\t%s\n", sync)
+	}
+	if e.Shutdown != "" {
+		_, _ = fmt.Fprintf(table, "Shutdown:\t%s\n", e.Shutdown)
 	}
 	if err := table.Flush(); err != nil {
 		return err

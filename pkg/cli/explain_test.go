@@ -127,6 +127,31 @@ Clusters:
 	}
 }
 
+func TestShutdownOf(t *testing.T) {
+	stopped := func(observed int64, completed string) *unstructured.Unstructured {
+		return testWorkflow(func(w *unstructured.Unstructured) {
+			w.Object["spec"] = map[string]any{"suspend": true, "shutdown": "Stop"}
+			w.SetGeneration(3)
+			w.SetAnnotations(map[string]string{stellarflow.AnnotationObserved: stellarflow.Observed{WECUID: "w1", ResourceVersion: "7", Generation: observed, Hash: "h"}.String()})
+			w.SetLabels(map[string]string{stellarflow.ArgoLabelCompleted: completed})
+		})
+	}
+	for name, test := range map[string]struct {
+		workflow *unstructured.Unstructured
+		want     string
+	}{
+		"nothing was asked":       {testWorkflow(nil), ""},
+		"the cluster is away":     {stopped(2, "false"), `Stop is not passed on to cluster "cluster1" yet.`},
+		"the cluster was told":    {stopped(3, "false"), `Stop was passed on to cluster "cluster1"; it ends there.`},
+		"it has ended":            {stopped(3, "true"), ""},
+		"nothing is mirrored yet": {testWorkflow(func(w *unstructured.Unstructured) { w.Object["spec"] = map[string]any{"shutdown": "Terminate"} }), `Terminate is not passed on to cluster "cluster1" yet.`},
+	} {
+		if got := shutdownOf(test.workflow, "cluster1"); got != test.want {
+			t.Errorf("%s: want %q, got %q", name, test.want, got)
+		}
+	}
+}
+
 func TestSyncOf(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	mirrored := func(w *unstructured.Unstructured) {

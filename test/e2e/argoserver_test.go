@@ -22,6 +22,11 @@ func (f *fleet) fetch(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return answerTo(request)
+}
+
+// answerTo sends a request to the hub's Argo server.
+func answerTo(request *http.Request) (string, error) {
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return "", err
@@ -29,10 +34,10 @@ func (f *fleet) fetch(ctx context.Context, path string) (string, error) {
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return "", fmt.Errorf("GET %s: %w", path, err)
+		return "", fmt.Errorf("%s %s: %w", request.Method, request.URL.Path, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("GET %s: %s: %s", path, response.Status, body)
+		return "", fmt.Errorf("%s %s: %s: %s", request.Method, request.URL.Path, response.Status, body)
 	}
 	return string(body), nil
 }
@@ -112,8 +117,13 @@ func seenAsArtifact(t *testing.T, f *fleet, workflow *wfv1.Workflow) {
 	}
 }
 
+// argoServer are the variables with which Argo's CLI uses the hub's Argo server and nothing else.
+func (f *fleet) argoServer() []string {
+	return []string{"ARGO_SERVER=" + f.setting("ARGO_SERVER"), "ARGO_SECURE=false", "ARGO_HTTP1=true", "ARGO_TOKEN=Bearer any", "KUBECONFIG=/dev/null"}
+}
+
 func seenByCommands(t *testing.T, f *fleet, workflow *wfv1.Workflow) {
-	server := []string{"ARGO_SERVER=" + f.setting("ARGO_SERVER"), "ARGO_SECURE=false", "ARGO_HTTP1=true", "ARGO_TOKEN=Bearer any", "KUBECONFIG=/dev/null"}
+	server := f.argoServer()
 	direct := []string{"KUBECONFIG=" + f.hub.kubeconfig}
 	copied := t.TempDir()
 	for _, c := range []struct {

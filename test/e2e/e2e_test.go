@@ -27,6 +27,8 @@ var shared = []suite{
 	{"local", testLocal},
 	{"untagged", testUntagged},
 	{"move", testMove},
+	{"shutdown", testShutdown},
+	{"cron", testCron},
 }
 
 // alone are the suites that disturb the fleet: they run after the others, one by one, in this order.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,7 +97,7 @@ func (c *crash) died() bool {
 // TestRestartInEveryGap kills the manager at every write of a Workflow's life, from the placement to the last finalizer, and
 // lets another one finish. Whatever the gap, the Workflow is created once and ends as it should.
 func TestRestartInEveryGap(t *testing.T) {
-	const fewest = 6 // placement, create, a mirror, harvest, delete, cleanup
+	const fewest = 7 // placement, create, a mirror, stop, harvest, delete, cleanup
 	for _, before := range []bool{true, false} {
 		inEveryGap(t, before, fewest)
 	}
@@ -106,7 +107,7 @@ func TestRestartInEveryGap(t *testing.T) {
 // finds unsent, so each gap is tried once.
 func TestRestartInEveryGapOfASubresource(t *testing.T) {
 	withSubresource(t)
-	const fewest = 8 // placement and mirror are two
+	const fewest = 9 // placement and mirror are two
 	inEveryGap(t, false, fewest)
 }
 
@@ -146,9 +147,11 @@ func lifeWithCrash(t *testing.T, crash *crash, name string) bool {
 			return hubCopy == nil && wecCopy == nil, describe(hubCopy) + describe(wecCopy)
 		case wecCopy != nil && phase(wecCopy) == "":
 			wec.argo(t, ns, name, "Running")
-		case phase(wecCopy) == "Running" && phase(hubCopy) == "Running":
-			wec.argo(t, ns, name, "Succeeded")
-		case phase(hubCopy) == "Succeeded" && !hasFinalizer(wecCopy, stellarflow.FinalizerHarvest):
+		case phase(wecCopy) == "Running" && phase(hubCopy) == "Running" && shutdown(hubCopy) == "":
+			c.stop(t, ns, name, "Stop")
+		case phase(wecCopy) == "Running" && shutdown(wecCopy) == "Stop":
+			wec.argo(t, ns, name, "Failed")
+		case phase(hubCopy) == "Failed" && !hasFinalizer(wecCopy, stellarflow.FinalizerHarvest):
 			ended, deleted = true, true
 			if err := c.hub.workflows(ns).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
 				t.Error(err)
@@ -300,7 +303,15 @@ func TestUnreachable(t *testing.T) {
 
 // TestRequestsPerWorkflow counts what one Workflow costs, from the API servers' own metrics.
 func TestRequestsPerWorkflow(t *testing.T) {
-	c, m, ns := setUp(t, managerOptions{})
+	var read atomic.Int32
+	c, m, ns := setUp(t, managerOptions{hubTransport: func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/workflows/counted") {
+				read.Add(1)
+			}
+			return next.RoundTrip(r)
+		})
+	}})
 	wec := c.wecs["cluster1"]
 	c.submit(t, ns, "warm-up", "cluster1") // makes the namespace
 	wec.waitFor(t, ns, "warm-up", "the WEC copy", exists)
@@ -330,6 +341,9 @@ func TestRequestsPerWorkflow(t *testing.T) {
 	}
 	if n := hub["PATCH"] - hub["PATCH 200"] - hubBefore["PATCH"] + hubBefore["PATCH 200"]; n > 0 {
 		t.Logf("%d of them lost a race", n)
+	}
+	if n := read.Load(); n > 2 {
+		t.Errorf("the hub manager has read the hub copy %d times, want once to place and once to create it", n)
 	}
 	if n := wecs["POST"] - wecBefore["POST"]; n != 1 {
 		t.Errorf("%d creates on the WEC, want 1", n)

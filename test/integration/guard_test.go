@@ -24,6 +24,7 @@ const (
 	hubManager     = "system:serviceaccount:stellarflow-system:stellarflow-hub"
 	refusedArgo    = "this Workflow runs on another cluster (label stellarflow.io/cluster) and its status is mirrored from there"
 	refusedResume  = "resumed here it would run twice"
+	refusedStop    = "Argo knows Stop (exit handlers still run) and Terminate: write one of them"
 	refusedLabel   = "label stellarflow.io/cluster says where this Workflow runs and cannot be changed"
 	refusedRecord  = "the annotations of stellarflow.io/ are written by the hub manager only, but for stellarflow.io/request"
 	refusedRequest = "annotation stellarflow.io/request is abandon (give the Workflow up"
@@ -133,8 +134,34 @@ func TestGuard(t *testing.T) {
 			"a retry takes the completed label away: the guard is back", false,
 			[]step{{"hub", finish, ""}, {"alice", `{"metadata":{"labels":{"workflows.argoproj.io/completed":null}}}`, ""}, {"argo", `{"status":{"phase":"Running"}}`, refusedArgo}},
 		},
-		"HubMirrors": {"the mirror write", false, []step{{"hub", `{"metadata":{"annotations":{"stellarflow.io/observed":"a/1/2/x"}},"status":{"phase":"Running"}}`, ""}}},
-		"Resume":     {"a run here beside the run there", false, []step{{"alice", `{"spec":{"suspend":null}}`, refusedResume}}},
+		"CronReplaces": {
+			"the controller ends the run before, and may do nothing else with that", false,
+			[]step{
+				{"hub", `{"status":{"phase":"Running","nodes":{"a":{"phase":"Running"}}}}`, ""},
+				{"argo", `{"spec":{"shutdown":"Terminate"},"status":{"phase":"Error"}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate"},"status":{"nodes":{"a":{"phase":"Error"}}}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate"},"status":null}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate","entrypoint":"other"}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate","parallelism":1}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate","entrypoint":null}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate"},"metadata":{"labels":{"workflows.argoproj.io/completed":"true"}}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate"},"metadata":{"annotations":{"a":"b"}}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate"},"metadata":{"finalizers":["stellarflow.io/cleanup","workflows.argoproj.io/artifact-gc"]}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate"}}`, ""},
+				{"argo", `{"spec":{"shutdown":"Terminate"}}`, ""}, // with each tick until it has ended
+				{"argo", `{"spec":{"shutdown":"Terminate"},"status":{"phase":"Error"}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":null}}`, refusedArgo},
+			},
+		},
+		"CronReplacesBeforeAStatus": {"nothing was mirrored yet", false, []step{{"argo", `{"spec":{"shutdown":"Terminate"}}`, ""}}},
+		"StopAndTerminate": {
+			"argo stop, then argo terminate", false,
+			[]step{{"alice", `{"spec":{"shutdown":"Stop"}}`, ""}, {"alice", `{"spec":{"shutdown":"Terminate"}}`, ""}, {"alice", `{"spec":{"shutdown":null}}`, ""}},
+		},
+		"StopUnknown": {"nobody would do it", false, []step{{"alice", `{"spec":{"shutdown":"stop"}}`, refusedStop}, {"hub", `{"spec":{"shutdown":"Kill"}}`, refusedStop}}},
+		"StopNoText":  {"and Argo could not read it", false, []step{{"alice", `{"spec":{"shutdown":true}}`, refusedStop}, {"alice", `{"spec":{"shutdown":["Stop"]}}`, refusedStop}}},
+		"HubMirrors":  {"the mirror write", false, []step{{"hub", `{"metadata":{"annotations":{"stellarflow.io/observed":"a/1/2/x"}},"status":{"phase":"Running"}}`, ""}}},
+		"Resume":      {"a run here beside the run there", false, []step{{"alice", `{"spec":{"suspend":null}}`, refusedResume}}},
 		"ResumeFalse": {
 			"the same, written as false", false, []step{{"alice", `{"spec":{"suspend":false}}`, refusedResume}},
 		},

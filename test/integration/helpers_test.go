@@ -60,32 +60,46 @@ func (s *server) address() string {
 	return strings.Trim(strings.TrimPrefix(s.config.Host, "https://"), "/")
 }
 
-// rejectLabelled makes a WEC refuse Workflows with the label forbidden, and waits until it does.
-func (s *server) rejectLabelled(t *testing.T) {
+// rule lets an API server refuse an operation on Workflows with a label, of value yes, unless an expression holds of them, until the test
+// ends or what it returns is called.
+func (s *server) rule(t *testing.T, name, label string, operation admissionregistrationv1.OperationType, expression, message string) func() {
 	t.Helper()
 	deny := admissionregistrationv1.Deny
-	name := metav1.ObjectMeta{Name: "reject-labelled"}
+	meta := metav1.ObjectMeta{Name: "reject-" + name}
 	reason := metav1.StatusReasonInvalid
-	for _, object := range []client.Object{
-		&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: name, Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+	objects := []client.Object{
+		&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: meta, Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
 			MatchConstraints: &admissionregistrationv1.MatchResources{
-				ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"forbidden": "yes"}},
+				ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{label: "yes"}},
 				ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
-					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+					Operations: []admissionregistrationv1.OperationType{operation},
 					Rule:       admissionregistrationv1.Rule{APIGroups: []string{"argoproj.io"}, APIVersions: []string{"*"}, Resources: []string{"workflows"}},
 				}}},
 			},
-			Validations: []admissionregistrationv1.Validation{{Expression: "false", Message: "forbidden label, says the owner of cluster1", Reason: &reason}},
+			Validations: []admissionregistrationv1.Validation{{Expression: expression, Message: message, Reason: &reason}},
 		}},
-		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: name, Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
-			PolicyName: name.Name, ValidationActions: []admissionregistrationv1.ValidationAction{deny},
+		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: meta, Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: meta.Name, ValidationActions: []admissionregistrationv1.ValidationAction{deny},
 		}},
-	} {
+	}
+	repeal := func() {
+		for _, object := range objects {
+			_ = s.client.Delete(context.WithoutCancel(t.Context()), object)
+		}
+	}
+	t.Cleanup(repeal)
+	for _, object := range objects {
 		if err := s.client.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = s.client.Delete(context.WithoutCancel(t.Context()), object) })
 	}
+	return repeal
+}
+
+// rejectLabelled makes a WEC refuse Workflows with the label forbidden, and waits until it does.
+func (s *server) rejectLabelled(t *testing.T) {
+	t.Helper()
+	s.rule(t, "labelled", "forbidden", admissionregistrationv1.Create, "false", "forbidden label, says the owner of cluster1")
 	eventually(t, "the WEC to refuse the label", func(ctx context.Context) (bool, string) {
 		probe := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow",

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -57,6 +59,27 @@ func phase(w *unstructured.Unstructured) string {
 	}
 	value, _, _ := unstructured.NestedString(w.Object, "status", "phase")
 	return value
+}
+
+// shutdown is spec.shutdown.
+func shutdown(w *unstructured.Unstructured) string {
+	if w == nil {
+		return ""
+	}
+	value, _, _ := unstructured.NestedString(w.Object, "spec", "shutdown")
+	return value
+}
+
+// stop asks on the hub for what argo stop (Stop) and argo terminate (Terminate) do; empty takes it back.
+func (c *clusters) stop(t *testing.T, namespace, name, strategy string) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"spec":{"shutdown":%q}}`, strategy)
+	if strategy == "" {
+		patch = `{"spec":{"shutdown":null}}`
+	}
+	if _, err := c.hub.workflows(namespace).Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func message(w *unstructured.Unstructured) string {

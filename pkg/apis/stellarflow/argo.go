@@ -2,6 +2,7 @@ package stellarflow
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -17,6 +18,13 @@ const (
 	ArgoFinalizerArtifactGC          = "workflows.argoproj.io/artifact-gc"
 )
 
+// Values of spec.shutdown: ShutdownStop ends a Workflow and lets its exit handlers run, ShutdownTerminate does not. Source:
+// argo-workflows v3.7.18 pkg/apis/workflow/v1alpha1/workflow_types.go, ShutdownStrategy.
+const (
+	ShutdownStop      = "Stop"
+	ShutdownTerminate = "Terminate"
+)
+
 // Workflows is Argo's resource, on the hub and on every WEC.
 var Workflows = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "workflows"}
 
@@ -27,6 +35,16 @@ var WorkflowKind = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alp
 // (workflow/controller/operator.go, markWorkflowPhase).
 func Completed(workflow metav1.Object) bool {
 	return workflow.GetLabels()[ArgoLabelCompleted] == "true"
+}
+
+// Shutdown returns spec.shutdown of a Workflow: ShutdownStop, ShutdownTerminate, or empty. What is neither, and Argo would not know, is
+// empty too.
+func Shutdown(workflow *unstructured.Unstructured) string {
+	switch asked, _, _ := unstructured.NestedString(workflow.Object, "spec", "shutdown"); asked {
+	case ShutdownStop, ShutdownTerminate:
+		return asked
+	}
+	return ""
 }
 
 // NewWorkflowMetadata returns an empty metadata-only Workflow, for caches and watches.

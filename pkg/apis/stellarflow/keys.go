@@ -39,6 +39,8 @@ const (
 	AnnotationHubUID = Prefix + "hub-uid"
 	// AnnotationAttempt holds the attempt number of the placement, in decimal.
 	AnnotationAttempt = Prefix + "attempt"
+	// AnnotationShutdown holds the hub copy's spec.shutdown that the WEC copy was last given: each is passed on once.
+	AnnotationShutdown = Prefix + "shutdown"
 	// FinalizerHarvest keeps a WEC copy until the hub holds its terminal status.
 	FinalizerHarvest = Prefix + "harvest"
 )

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 func TestIsOurs(t *testing.T) {
@@ -32,6 +33,25 @@ func TestCompleted(t *testing.T) {
 	}
 	if Completed(&metav1.PartialObjectMetadata{}) {
 		t.Error("a Workflow without labels counts as completed")
+	}
+}
+
+func TestShutdown(t *testing.T) {
+	for name, test := range map[string]struct {
+		spec any
+		want string
+	}{
+		"none":      {map[string]any{}, ""},
+		"no spec":   {nil, ""},
+		"stop":      {map[string]any{"shutdown": "Stop"}, "Stop"},
+		"terminate": {map[string]any{"shutdown": "Terminate"}, "Terminate"},
+		"unknown":   {map[string]any{"shutdown": "stop"}, ""},
+		"no text":   {map[string]any{"shutdown": true}, ""},
+		"odd spec":  {"Stop", ""},
+	} {
+		if got := Shutdown(&unstructured.Unstructured{Object: map[string]any{"spec": test.spec}}); got != test.want {
+			t.Errorf("%s: want %q, got %q", name, test.want, got)
+		}
 	}
 }
 

@@ -29,7 +29,17 @@ func RestoreHarvest(ctx context.Context, wec metadata.Interface, wecCopy *metav1
 // Terminate ends a WEC copy that somebody deletes on the WEC while it runs: Argo ignores a deletionTimestamp, and its pods
 // would go on until the finalizer is released.
 func Terminate(ctx context.Context, wec metadata.Interface, wecCopy *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
-	return patch(ctx, wec, wecCopy, []hubcopy.Operation{hubcopy.Add("Terminate", "spec", "shutdown")})
+	return patch(ctx, wec, wecCopy, []hubcopy.Operation{hubcopy.Add(stellarflow.ShutdownTerminate, "spec", "shutdown")})
+}
+
+// Shutdown notes on a WEC copy which spec.shutdown the hub copy has, and gives it that too unless it is only to be noted. It fails with
+// hubcopy.ErrLostRace if the WEC copy has changed, which may have ended.
+func Shutdown(ctx context.Context, wec metadata.Interface, wecCopy *metav1.PartialObjectMetadata, asked string, give bool) (*metav1.PartialObjectMetadata, error) {
+	operations := append(hubcopy.Unchanged(wecCopy), hubcopy.Add(asked, "metadata", "annotations", stellarflow.AnnotationShutdown))
+	if give {
+		operations = append(operations, hubcopy.Add(asked, "spec", "shutdown"))
+	}
+	return patch(ctx, wec, wecCopy, operations)
 }
 
 func patch(ctx context.Context, wec metadata.Interface, wecCopy *metav1.PartialObjectMetadata, operations []hubcopy.Operation) (*metav1.PartialObjectMetadata, error) {

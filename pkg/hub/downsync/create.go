@@ -50,6 +50,8 @@ type Creator struct {
 type Result struct {
 	// WECCopy is the metadata of the copy, nil if the hub copy changed in a way that ends this pass.
 	WECCopy *metav1.PartialObjectMetadata
+	// Generation is that of the hub copy which the WEC copy follows, zero if it was there already and does not.
+	Generation int64
 	// Skipped are the paths of CustomTransforms that were not applied.
 	Skipped []error
 }
@@ -85,7 +87,11 @@ func (c *Creator) Create(ctx context.Context, target Target, key types.Namespace
 		return Result{}, err
 	}
 	c.Attempts.Forget(placement.UID)
-	return Result{WECCopy: created, Skipped: skipped}, nil
+	result := Result{WECCopy: created, Skipped: skipped}
+	if created.Annotations[stellarflow.AnnotationShutdown] == stellarflow.Shutdown(wecCopy) {
+		result.Generation = hubCopy.GetGeneration()
+	}
+	return result, nil
 }
 
 func (c *Creator) prepare(ctx context.Context, target Target, hubCopy *unstructured.Unstructured, store *artifact.Store) error {
@@ -108,7 +114,7 @@ func (c *Creator) create(ctx context.Context, target Target, key types.Namespace
 	case apierrors.IsAlreadyExists(err):
 		return c.existing(ctx, target, key, placement)
 	}
-	refused := refusalOf(err, "create the Workflow")
+	refused := RefusalOf(err, "create the Workflow")
 	if _, ok := isRefusal(refused); ok {
 		c.namespaces.forget()
 		return nil, refused

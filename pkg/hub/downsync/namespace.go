@@ -134,7 +134,7 @@ func ensureNamespace(ctx context.Context, hubID types.UID, target Target, name s
 		}
 	}
 	if err != nil {
-		return false, refusalOf(err, fmt.Sprintf("create namespace %q", name))
+		return false, RefusalOf(err, fmt.Sprintf("create namespace %q", name))
 	}
 	ours := found.Labels[stellarflow.LabelOrigin] == string(hubID)
 	switch {
@@ -158,7 +158,7 @@ func ensureAccount(ctx context.Context, core kubernetes.Interface, namespace, na
 	case apierrors.IsNotFound(err):
 		return &Refusal{ReasonServiceAccountMissing, fmt.Sprintf("ServiceAccount %q does not exist in namespace %q there: create it, or name another in spec.serviceAccountName", name, namespace)}
 	case err != nil && !apierrors.IsAlreadyExists(err):
-		return refusalOf(err, fmt.Sprintf("read or create ServiceAccount %s/%s", namespace, name))
+		return RefusalOf(err, fmt.Sprintf("read or create ServiceAccount %s/%s", namespace, name))
 	}
 	_, err = core.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: ExecutorRole + "-" + name},
@@ -188,7 +188,7 @@ func tolerateExisting(err error, action string) error {
 	if err == nil || apierrors.IsAlreadyExists(err) {
 		return nil
 	}
-	return refusalOf(err, action)
+	return RefusalOf(err, action)
 }
 
 // isRefusal returns the Refusal in an error chain.

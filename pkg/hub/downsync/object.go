@@ -35,6 +35,9 @@ func Object(hubCopy *unstructured.Unstructured, placement stellarflow.Placement,
 	}
 	annotations[stellarflow.AnnotationHubUID] = string(hubCopy.GetUID())
 	annotations[stellarflow.AnnotationAttempt] = strconv.Itoa(placement.Attempt)
+	if asked := stellarflow.Shutdown(wecCopy); asked != "" {
+		annotations[stellarflow.AnnotationShutdown] = asked
+	}
 	wecCopy.SetAnnotations(annotations)
 	wecCopy.SetFinalizers([]string{stellarflow.FinalizerHarvest})
 

@@ -32,9 +32,9 @@ func (r *Refusal) Error() string { return r.Message }
 // maxAnswer bounds, in bytes, what a message quotes of a WEC's answer: with the sentence around it it fits an event.
 const maxAnswer = 600
 
-// refusalOf turns a definite answer of a WEC's API server into a Refusal, and leaves every other error as it is: an answer
+// RefusalOf turns a definite answer of a WEC's API server into a Refusal, and leaves every other error as it is: an answer
 // may be lost, or come from something in between.
-func refusalOf(err error, action string) error {
+func RefusalOf(err error, action string) error {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
 		return fmt.Errorf("%s: %w", action, err)

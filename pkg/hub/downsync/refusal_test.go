@@ -56,7 +56,7 @@ func TestRefusalOf(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			err := refusalOf(tc.err, "create it")
+			err := RefusalOf(tc.err, "create it")
 			got, ok := isRefusal(err)
 			if diff := cmp.Diff(tc.want, got); diff != "" || ok != (tc.want != nil) {
 				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
@@ -85,7 +85,7 @@ func TestRefusalQuotesAStrangerShortly(t *testing.T) {
 	for _, err := range []error{
 		apierrors.NewForbidden(stellarflow.Workflows.GroupResource(), "w", errors.New("\x1b[2J"+strings.Repeat("x", 1<<20))), apierrors.NewBadRequest("\x1b[2J" + strings.Repeat("x", 1<<20)),
 	} {
-		refused := refusalOf(err, "create the Workflow")
+		refused := RefusalOf(err, "create the Workflow")
 		if _, ok := isRefusal(refused); !ok || len(refused.Error()) > 1024 || strings.ContainsFunc(refused.Error(), stellarflow.IsControl) {
 			t.Errorf("%d bytes: %.200q", len(refused.Error()), refused.Error())
 		}

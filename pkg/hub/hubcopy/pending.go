@@ -2,6 +2,7 @@ package hubcopy
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +14,7 @@ import (
 
 const (
 	phasePending = "Pending"
+	phaseFailed  = "Failed"
 	phaseError   = "Error"
 )
 
@@ -57,12 +59,26 @@ func NotPending(workflow *unstructured.Unstructured) []Operation {
 // Ended returns the operations that end a placed Workflow here, with a message of ours, although nobody says how its WEC copy ended.
 // Its nodes stay as they were last seen.
 func Ended(workflow *unstructured.Unstructured, message string, now time.Time) []Operation {
-	completed, phase := "true", phaseError
+	return ended(workflow, phaseError, message, now)
+}
+
+func ended(workflow *unstructured.Unstructured, phase, message string, now time.Time) []Operation {
+	completed := "true"
 	operations := Set(workflow, "labels", map[string]*string{stellarflow.ArgoLabelCompleted: &completed, stellarflow.ArgoLabelPhase: &phase})
 	if _, isObject := workflow.Object["status"].(map[string]any); !isObject {
 		operations = append(operations, Add(map[string]any{}, "status"))
 	}
 	return append(operations, Add(phase, "status", "phase"), Add(message, "status", "message"), Add(now.UTC().Format(time.RFC3339), "status", "finishedAt"))
+}
+
+// Stopped returns the operations that end a Workflow as Argo does that was stopped or terminated before anything of it ran (argo-workflows
+// v3.7.18 workflow/controller/operator.go): nothing is sent to a cluster any more.
+func Stopped(workflow *unstructured.Unstructured, strategy string, now time.Time) []Operation {
+	operations := ended(workflow, phaseFailed, fmt.Sprintf("Stopped with strategy '%s'", strategy), now)
+	if _, found, _ := unstructured.NestedString(workflow.Object, "status", "startedAt"); !found {
+		operations = append(operations, Add(now.UTC().Format(time.RFC3339), "status", "startedAt"))
+	}
+	return operations
 }
 
 // SayPending writes why a Workflow waits, from a live read of it. It returns the object as written, nil if it says so already.

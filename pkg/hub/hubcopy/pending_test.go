@@ -76,15 +76,30 @@ func TestNotPending(t *testing.T) {
 func TestEnded(t *testing.T) {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
 	const labels = `"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"true","workflows.argoproj.io/phase":"Error"}}`
-	for name, test := range map[string]struct{ before, want string }{
-		"no status":    {`{"metadata":{"labels":{"x":"y"}}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
-		"odd status":   {`{"metadata":{"labels":{"x":"y"}},"status":"?"}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
-		"nodes stay":   {`{"metadata":{"labels":{"x":"y"}},"status":{"phase":"Running","nodes":{"n":{}}}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z","nodes":{"n":{}}}}`},
-		"was not done": {`{"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"false"}},"status":{}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
+	const failedLabels = `"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"true","workflows.argoproj.io/phase":"Failed"}}`
+	const failed = `"phase":"Failed","message":"Stopped with strategy 'Stop'","finishedAt":"2026-03-04T05:06:07Z"`
+	ended := func(u *unstructured.Unstructured) []Operation { return Ended(u, "m", at) }
+	stopped := func(u *unstructured.Unstructured) []Operation { return Stopped(u, "Stop", at) }
+	for name, test := range map[string]struct {
+		end          func(*unstructured.Unstructured) []Operation
+		before, want string
+	}{
+		"no status":    {ended, `{"metadata":{"labels":{"x":"y"}}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
+		"odd status":   {ended, `{"metadata":{"labels":{"x":"y"}},"status":"?"}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
+		"nodes stay":   {ended, `{"metadata":{"labels":{"x":"y"}},"status":{"phase":"Running","nodes":{"n":{}}}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z","nodes":{"n":{}}}}`},
+		"was not done": {ended, `{"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"false"}},"status":{}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
+		"stopped while it waited": {
+			stopped, `{"metadata":{"labels":{"x":"y"}},"status":{"phase":"Pending","message":"m"}}`,
+			`{` + failedLabels + `,"status":{` + failed + `,"startedAt":"2026-03-04T05:06:07Z"}}`,
+		},
+		"stopped when the hub's controller had begun it": {
+			stopped, `{"metadata":{"labels":{"x":"y"}},"status":{"phase":"Running","startedAt":"2026-01-01T00:00:00Z"}}`,
+			`{` + failedLabels + `,"status":{` + failed + `,"startedAt":"2026-01-01T00:00:00Z"}}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := object(t, test.before)
-			got, err := patched(t, before, Ended(before, "m", at))
+			got, err := patched(t, before, test.end(before))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,6 +18,8 @@ type memory struct {
 	seen      types.UID // the WEC copy of this attempt
 	createdAt time.Time
 	settled   string
+	// read is the hub copy's generation whose spec the WEC copy was made from, or was last compared with.
+	read int64
 }
 
 // recall puts what is remembered of the hub copy into a view, and remembers the WEC copy that it shows.
@@ -35,7 +37,7 @@ func (s *Syncer) recall(v *View) {
 		known.seen = v.WEC.UID
 		s.memory.Store(placement.UID, known)
 	}
-	v.Seen, v.CreatedAt, v.Settled = known.seen, known.createdAt, known.settled
+	v.Seen, v.CreatedAt, v.Settled, v.Read = known.seen, known.createdAt, known.settled, known.read
 }
 
 // recordSeen writes the UID of a WEC copy that is gone into the record: what has been there once is never created again.

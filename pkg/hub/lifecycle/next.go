@@ -85,6 +85,8 @@ type View struct {
 	Seen types.UID
 	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
 	Settled string
+	// Read is the generation of the hub copy whose spec the WEC copy is known to follow, zero if this process knows of none.
+	Read int64
 	// RestoredAt is when the hub was restored from a backup, zero if it never was.
 	RestoredAt time.Time
 	// Tombstones name WEC copies of this name on this WEC that were given up.

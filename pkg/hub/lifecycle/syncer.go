@@ -233,7 +233,7 @@ func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.Na
 	}
 	s.Metrics.Created(placement, s.Now())
 	c.Recent.Put(result.WECCopy, s.Now())
-	s.memory.Store(placement.UID, memory{attempt: placement.Attempt, seen: result.WECCopy.UID, createdAt: s.Now()})
+	s.memory.Store(placement.UID, memory{attempt: placement.Attempt, seen: result.WECCopy.UID, createdAt: s.Now(), read: result.Generation})
 	s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeNormal, eventCreated, "Create", "created on cluster %s", string(c.Name))
 	for _, skipped := range result.Skipped {
 		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventSkipped, "Create", "%s", skipped.Error())
@@ -251,9 +251,10 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 		c.Recent.Forget(key)
 		return time.Millisecond, nil
 	}
+	var told shutdown
 	var written *metav1.PartialObjectMetadata
 	if err == nil {
-		written, err = s.Mirrorer.Mirror(ctx, upsync.Pass{Key: key, HubCopy: v.Hub, Placement: placement, WECCopy: wecCopy})
+		told, written, err = s.bothWays(ctx, c, v, upsync.Pass{Key: key, HubCopy: v.Hub, Placement: placement, WECCopy: wecCopy})
 	}
 	switch {
 	case errors.Is(err, upsync.ErrNotMirrorable), errors.Is(err, upsync.ErrRestored):
@@ -276,9 +277,23 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 	if v.WEC.DeletionTimestamp != nil && wecCopy.Spec.Shutdown == "" && !stellarflow.Completed(&wecCopy.Metadata) {
 		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC)) // not settled until this is done
 	}
+	if told.behind != nil {
+		return told.again()
+	}
 	settled := View{Hub: shown, WEC: &metav1.PartialObjectMetadata{ObjectMeta: wecCopy.Metadata}}
-	s.memory.Store(placement.UID, memory{attempt: placement.Attempt, seen: wecCopy.Metadata.UID, createdAt: v.CreatedAt, settled: settled.Version()})
+	s.memory.Store(placement.UID, memory{attempt: placement.Attempt, seen: wecCopy.Metadata.UID, createdAt: v.CreatedAt, settled: settled.Version(), read: v.Hub.Generation})
 	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
+}
+
+// bothWays lets the WEC copy follow the hub copy's spec.shutdown and the hub copy show the WEC copy.
+func (s *Syncer) bothWays(ctx context.Context, c *cluster.Connection, v View, pass upsync.Pass) (shutdown, *metav1.PartialObjectMetadata, error) {
+	told, err := s.passOn(ctx, c, pass.Key, v, pass.WECCopy)
+	if err != nil {
+		return told, nil, err
+	}
+	pass.Live, pass.Behind, pass.Sync, pass.Retried = told.live, told.behind != nil, told.refused, told.retried
+	written, err := s.Mirrorer.Mirror(ctx, pass)
+	return told, written, err
 }
 
 // onWEC remembers what a write on a WEC returned.

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,7 +65,7 @@ func New() *Metrics {
 	m.restored = m.counter("placements_restored_total", "Lost placement records that were restored from the copy on the cluster.")
 	m.vanished = m.counter("copies_vanished_total", "Unfinished copies that were removed on the cluster by force; their Workflows ended as Error.")
 	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: prefix + "requests_total", Help: "Requests of people (abandon, move) for placed Workflows, by what became of them (done, refused).",
+		Name: prefix + "requests_total", Help: "Requests of people (abandon, move, stop, terminate) for placed Workflows, by what became of them (done, refused).",
 	}, []string{"request", "result"})
 	m.collectors = append(m.collectors, m.requests)
 	return m
@@ -247,6 +248,12 @@ func (m *Metrics) LostRace() {
 	}
 }
 
+// What people ask for with spec.shutdown, as a request.
+const (
+	RequestStop      = "stop"
+	RequestTerminate = "terminate"
+)
+
 // Results of requests.
 const (
 	ResultDone    = "done"
@@ -259,7 +266,7 @@ func (m *Metrics) Requested(request, result string) {
 	if m == nil {
 		return
 	}
-	if request != stellarflow.RequestAbandon && request != stellarflow.RequestMove {
+	if !slices.Contains([]string{stellarflow.RequestAbandon, stellarflow.RequestMove, RequestStop, RequestTerminate}, request) {
 		request = "other"
 	}
 	m.requests.WithLabelValues(request, result).Inc()

@@ -37,6 +37,7 @@ const (
 	eventCleaned  = "CopiedKeysRemoved"
 	eventDeparted = "ClusterLeft"
 	eventUnfit    = "NotPlaced"
+	eventStopped  = "Stopped"
 )
 
 // Events on hub copies that a person asked something of.
@@ -272,6 +273,9 @@ func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured
 	if why := heldBack(r.createdAt(live), r.restoredAt()); why != "" {
 		return ctrl.Result{RequeueAfter: lookAgain}, r.wait(ctx, live, why)
 	}
+	if asked := stellarflow.Shutdown(live); asked != "" {
+		return ctrl.Result{}, r.stop(ctx, live, asked)
+	}
 	decision := r.assumed.decide(live.GetUID(), q.inventory, func(clusters []bindingpolicy.Cluster) bindingpolicy.Decision {
 		return bindingpolicy.Resolve(q.policies, q.workflow, clusters)
 	})
@@ -283,6 +287,19 @@ func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{}, nil
+}
+
+// stop ends a Workflow that is to be stopped or terminated and that certainly runs nowhere.
+func (r *Reconciler) stop(ctx context.Context, live *unstructured.Unstructured, strategy string) error {
+	operations := append(hubcopy.Unchanged(live), hubcopy.Maps(live)...)
+	operations = append(operations, hubcopy.Set(live, "annotations", map[string]*string{
+		stellarflow.AnnotationWaiting: nil, stellarflow.AnnotationSync: nil, stellarflow.AnnotationRequest: nil,
+	})...)
+	written, err := r.Hub.Patch(ctx, keyOf(live), append(operations, hubcopy.Stopped(live, strategy, r.Now())...)...)
+	if err == nil {
+		r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventStopped, "Stop", "ended before it was created on a cluster, as spec.shutdown: %s asks", strategy)
+	}
+	return err
 }
 
 // wait says why a Workflow is not placed.

@@ -25,6 +25,9 @@ func (r *Reconciler) Refused(ctx context.Context, key types.NamespacedName, plac
 		return nil
 	}
 	message := fmt.Sprintf("cluster %s refused it: %s", placement.Cluster, why)
+	if asked := stellarflow.Shutdown(live); certain && asked != "" {
+		return r.stop(ctx, live, asked)
+	}
 	if certain {
 		decision, err := r.next(ctx, live, placement, message)
 		if err != nil {

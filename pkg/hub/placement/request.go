@@ -150,6 +150,9 @@ func (r *Reconciler) Move(ctx context.Context, workflow *metav1.PartialObjectMet
 	if !placement.RecordedOn(live) || live.GetAnnotations()[stellarflow.AnnotationRequest] != stellarflow.RequestMove || live.GetDeletionTimestamp() != nil {
 		return nil
 	}
+	if asked := stellarflow.Shutdown(live); asked != "" {
+		return r.stop(ctx, live, asked)
+	}
 	decision, err := r.next(ctx, live, placement, "the Workflow is to be moved away from it")
 	if err != nil {
 		return err

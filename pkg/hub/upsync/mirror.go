@@ -50,6 +50,14 @@ type Pass struct {
 	HubCopy   *metav1.PartialObjectMetadata
 	Placement stellarflow.Placement
 	WECCopy   WECCopy
+	// Live is the whole hub copy, of the same generation, if it was read for another reason; nil if not.
+	Live *unstructured.Unstructured
+	// Behind says that the WEC copy does not follow the hub copy's spec: what is written then counts for no generation, so that another
+	// pass comes. Sync says why, if people can do something about it.
+	Behind bool
+	Sync   string
+	// Retried says that spec.shutdown of the hub copy is done with: the WEC copy runs again.
+	Retried bool
 }
 
 // Mirror makes the hub copy show the WEC copy, with at most one write. It returns the hub copy as written, nil if there was
@@ -100,7 +108,10 @@ func (p Pass) forwards(observed stellarflow.Observed) error {
 // differs reports whether the hub copy's status is not the rendered one any more, by a live read: somebody else wrote to the
 // hub copy, which may have been its spec only.
 func (m *Mirrorer) differs(ctx context.Context, pass Pass, rendered Rendered) (bool, error) {
-	live, err := m.Hub.Live(ctx, pass.Key)
+	live, err := pass.Live, error(nil)
+	if live == nil {
+		live, err = m.Hub.Live(ctx, pass.Key)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -124,6 +135,9 @@ type change struct{ status, countsGenerations bool }
 // operations returns the patch of a pass, nil if it would change nothing that matters.
 func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, change change) []hubcopy.Operation {
 	annotations := map[string]*string{stellarflow.AnnotationSync: nil}
+	if p.Sync != "" {
+		annotations[stellarflow.AnnotationSync] = &p.Sync
+	}
 	placement := p.Placement
 	placement.WECUID = p.WECCopy.Metadata.UID
 	text := placement.String()
@@ -143,9 +157,15 @@ func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, chang
 	generation := p.HubCopy.Generation
 	if change.status {
 		changes = append(changes, hubcopy.Add(rendered.Status, "status"))
-		if change.countsGenerations {
-			generation++
-		}
+	}
+	if p.Retried {
+		changes = append(changes, hubcopy.Add("", "spec", "shutdown")) // as Argo's own retry leaves it
+	}
+	switch {
+	case p.Behind:
+		generation = 0
+	case p.Retried, change.status && change.countsGenerations:
+		generation++
 	}
 	if len(changes) == 0 && (rendered.Status == nil || observed.Generation == generation) {
 		return nil

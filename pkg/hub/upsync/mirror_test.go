@@ -205,6 +205,65 @@ func TestNoOperationsWhenNothingChanged(t *testing.T) {
 	}
 }
 
+// TestOperationsOfAShutdown: what a pass writes while the WEC copy does not follow the hub copy's spec, and when it was retried there.
+func TestOperationsOfAShutdown(t *testing.T) {
+	const same, behind = "wec-1/100/7/h1", "wec-1/100/0/h1"
+	for name, test := range map[string]struct {
+		reason   string
+		observed string
+		change   func(*Pass)
+		written  change
+		want     map[string]any // path -> value; nil for no patch
+	}{
+		"Behind": {
+			"no generation is followed", same, func(p *Pass) { p.Behind = true },
+			change{countsGenerations: true},
+			map[string]any{"/metadata/annotations/stellarflow.io~1observed": "wec-1/101/0/h1"},
+		},
+		"StillBehind": {"which is written once", behind, func(p *Pass) { p.Behind = true }, change{countsGenerations: true}, nil},
+		"Refused": {
+			"and said, in the same write as the status", behind, func(p *Pass) { p.Behind, p.Sync = true, "it may not" },
+			change{status: true, countsGenerations: true},
+			map[string]any{
+				"/metadata/annotations/stellarflow.io~1observed": "wec-1/101/0/h1", "/metadata/annotations/stellarflow.io~1sync": "it may not",
+				"/status": json.RawMessage(`{"phase":"Running"}`),
+			},
+		},
+		"Retried": {
+			"the value is done with; one write is one generation", same, func(p *Pass) { p.Retried = true },
+			change{status: true, countsGenerations: true},
+			map[string]any{
+				"/metadata/annotations/stellarflow.io~1observed": "wec-1/101/8/h1", "/spec/shutdown": "", "/status": json.RawMessage(`{"phase":"Running"}`),
+			},
+		},
+		"RetriedSubresource": {
+			"where only the spec counts", same, func(p *Pass) { p.Retried = true },
+			change{status: true},
+			map[string]any{
+				"/metadata/annotations/stellarflow.io~1observed": "wec-1/101/8/h1", "/spec/shutdown": "", "/status": json.RawMessage(`{"phase":"Running"}`),
+			},
+		},
+	} {
+		hub := hubCopy(recordKnown, test.observed)
+		hub.Annotations[stellarflow.ArgoAnnotationPodNameFormat] = "v2"
+		pass := newPass(hub, recordKnown)
+		test.change(&pass)
+		observed, _ := stellarflow.ParseObserved(test.observed)
+		var got map[string]any
+		for _, operation := range pass.operations(running("h1"), observed, test.written) {
+			if operation.Op == "add" {
+				if got == nil {
+					got = map[string]any{}
+				}
+				got[operation.Path] = operation.Value
+			}
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: %s (-want +got):\n%s", name, test.reason, diff)
+		}
+	}
+}
+
 // TestOperationsLoseRaces: everything that the decision was made from is tested by the patch itself.
 func TestOperationsLoseRaces(t *testing.T) {
 	pass := newPass(hubCopy(recordKnown, "wec-1/100/7/h0"), recordKnown)
