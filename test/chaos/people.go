@@ -40,6 +40,7 @@ const (
 	doRelabel = "relabel"
 	doTouch   = "touch"
 	doCopy    = "copy"
+	doStop    = "stop"
 	doDelete  = "delete"
 	doForce   = "force"
 	doRetry   = "retry"
@@ -60,7 +61,7 @@ func plans(seed uint64, n int, namespaces []string) []plan {
 			p.keep = 1 + some(3*time.Second)
 		}
 		if lots.IntN(6) == 0 {
-			p.hub, p.hubT = []string{doResume, doRelabel, doTouch, doCopy}[lots.IntN(4)], some(2*time.Second)
+			p.hub, p.hubT = []string{doResume, doRelabel, doTouch, doCopy, doStop}[lots.IntN(5)], some(2*time.Second)
 		}
 		if lots.IntN(6) == 0 {
 			p.wec, p.wecT = []string{doDelete, doForce, doRetry}[lots.IntN(3)], some(2*time.Second)
@@ -231,6 +232,8 @@ func (p *people) onHub(plan plan) {
 		p.patch(p.hub, plan.namespace, plan.name, `{"metadata":{"labels":{"kubestellar.io/cluster":"cluster2"}}}`)
 	case doTouch:
 		p.patch(p.hub, plan.namespace, plan.name, `{"metadata":{"annotations":{"a-user":"was here"}},"spec":{"priority":1}}`)
+	case doStop:
+		p.patch(p.hub, plan.namespace, plan.name, `{"spec":{"shutdown":"Stop"}}`)
 	case doCopy: // as `kubectl get -o yaml`, renamed and created: our keys come along
 		if w := p.get(history.Hub, plan.namespace, plan.name); w != nil {
 			copied := newWorkflow(plan.namespace, plan.name+"-copy", plan.to)

@@ -65,7 +65,7 @@ func TestPlans(t *testing.T) {
 		seen["again"] = seen["again"] || p.again
 		seen["left"] = seen["left"] || p.deleteAfter == 0 && p.keep == 0
 	}
-	for _, what := range []string{"a", "b", "to ", "to any", "to cluster1", "to cluster2", doResume, doRelabel, doTouch, doCopy, doDelete, doForce, doRetry, "deleted", "again", "left"} {
+	for _, what := range []string{"a", "b", "to ", "to any", "to cluster1", "to cluster2", doResume, doRelabel, doTouch, doCopy, doStop, doDelete, doForce, doRetry, "deleted", "again", "left"} {
 		if !seen[what] {
 			t.Errorf("nobody does %q", what)
 		}

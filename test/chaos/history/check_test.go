@@ -73,6 +73,7 @@ func told(s story) story         { return carried(s.hub("Pending", "p", placedTe
 func at(s story, c string) story { s[len(s)-1].Cluster = c; return s }
 
 const (
+	stoppedText  = "Stopped with strategy 'Stop'"
 	placedText   = "placed on cluster cluster1 by policy p"
 	vanishedText = "its copy on cluster cluster1 was removed there before its end was seen; pods of it may have run to their end. Resubmit it to run it again"
 )
@@ -135,6 +136,11 @@ func TestCheck(t *testing.T) {
 		"GoneAndBack": {"it was, until its cluster was restored, and something else is written", at(carried(running().acted("w", ActForced).wecGone("Running", "r1").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").mark(Restored, "cluster1").wec("Running", "r1")), "cluster1").mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").hub("Error", "v", vanishedText).mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").wec("Running", "r2"), nil},
 		"GoneUnasked": {"it is, and nobody there did it by force", running().wecGone("Running", "r1").hub("Error", "v", vanishedText), []Count{TerminalLost}},
 		"GoneRestore": {"it is, with a restore", running().mark(Restored, "cluster1").hub("Error", "v", vanishedText), nil},
+		"Stopped":     {"it was stopped before it was anywhere", placed().hub("Failed", "x", stoppedText), nil},
+		"StoppedRan":  {"it was stopped, and was said to be nowhere", placed().wec("", "").mark(Faulted, "").hub("Failed", "x", stoppedText).wec("Running", "r1"), []Count{FalseShown}},
+		"StoppedRuns": {"it was stopped before it was placed, and runs", story{}.hub("Failed", "x", stoppedText, local, func(w *Workflow) { w.Suspended = true }).wec("Running", "r1"), []Count{FalseShown}},
+		"StoppedWait": {"it was stopped before it was placed", story{}.hub("Failed", "x", stoppedText, local, func(w *Workflow) { w.Suspended = true }), nil},
+		"StoppedSeen": {"it was stopped after the hub had shown it running", running().hub("Failed", "x", stoppedText), []Count{FalseShown}},
 
 		"Touched": {"a decoy changes", story{}.wec("Running", "x", decoy).wec("Running", "x", touched), []Count{ForeignTouched}},
 		"Removed": {"a decoy is removed", story{}.wec("Running", "x", decoy).wecGone("Running", "x", decoy), []Count{ForeignTouched}},

@@ -9,6 +9,7 @@ var (
 	ownPending = regexp.MustCompile(`^(Waiting for a cluster\. |placed on cluster \S+ by policy \S+$|cluster \S+ refused it: |the next step for it on cluster \S+ keeps failing and is tried again: |` +
 		`the hub was restored from a backup at |its copy on cluster \S+ )`)
 	ownVanished = regexp.MustCompile(`^its copy on cluster \S+ was removed there before its end was seen; `)
+	ownStopped  = regexp.MustCompile(`^Stopped with strategy '(Stop|Terminate)'$`)
 	ownGivenUp  = regexp.MustCompile(`^given up on request: `)
 )
 
@@ -38,6 +39,7 @@ func (c *checker) shownOf(uid string, hub *object) {
 			epoch, last, seen = v.epoch, place{}, false
 		}
 		placed = placed || v.Placed != ""
+		c.unplaced(uid, v)
 		if v.Placed == "" || !v.says() || untouched {
 			continue
 		}
@@ -53,6 +55,14 @@ func (c *checker) shownOf(uid string, hub *object) {
 	}
 	if placed {
 		c.report.Placed++
+	}
+}
+
+// unplaced checks what the hub says of one that waited and was stopped. All else that is said of a Workflow without a record is the hub's
+// own Argo's, or why it waits.
+func (c *checker) unplaced(uid string, v version) {
+	if v.Placed == "" && v.says() && v.Suspended && ownStopped.MatchString(v.Message) {
+		c.stopped(uid, v)
 	}
 }
 
@@ -73,12 +83,24 @@ func (c *checker) ownWords(uid string, v version, seen, again bool) {
 			c.vanished(uid, v)
 		}
 	case v.Phase == "Error" && v.GivenUp && ownGivenUp.MatchString(v.Message):
+	case v.Phase == "Failed" && ownStopped.MatchString(v.Message) && !seen:
+		c.stopped(uid, v)
 	case v.Phase == "Pending" && ownPending.MatchString(v.Message):
 		if seen {
 			c.find(FalseShown, v.at, uid, "%s steps back to %q after it showed what a cluster said", c.name(uid), v.Message)
 		}
 	default:
 		c.find(FalseShown, v.at, uid, "%s shows %s %q (status %s), which no cluster reported for it", c.name(uid), v.Phase, v.Message, v.Status)
+	}
+}
+
+// stopped checks that a Workflow of which the hub says that it was stopped before it was anywhere was nowhere, and stays so.
+func (c *checker) stopped(uid string, shown version) {
+	for _, wec := range c.copies[uid] {
+		other := shown.Placed != "" && wec.first().Attempt != shown.Attempt
+		if !other && !c.restoredBetween(wec.cluster, wec.first().at, shown.at) && c.epoch(Hub) == 0 {
+			c.find(FalseShown, shown.at, uid, "%s says that it was stopped before it was created, and it has a copy on %s", c.name(uid), wec.cluster)
+		}
 	}
 }
 
