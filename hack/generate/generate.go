@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"stellarflow.io/stellarflow/hack/generate/pinned"
 )
@@ -37,18 +37,22 @@ func generate(ctx context.Context, root, out string) error {
 }
 
 // copyManagedCluster copies the CRD of ManagedCluster from the version of its module that go.mod requires.
-func copyManagedCluster(ctx context.Context, root, out string) error {
-	command := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", managedClusterModule)
+func copyManagedCluster(ctx context.Context, root, to string) error {
+	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", managedClusterModule) // on a new machine nothing else has needed it yet
 	command.Dir, command.Stderr = root, os.Stderr
-	dir, err := command.Output()
+	out, err := command.Output()
 	if err != nil {
-		return fmt.Errorf("find module %s: %w", managedClusterModule, err)
+		return fmt.Errorf("download module %s: %w: %s", managedClusterModule, err, out)
 	}
-	raw, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), managedClusterCRD))
+	var module struct{ Dir string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		return fmt.Errorf("read where module %s is: %w", managedClusterModule, err)
+	}
+	raw, err := os.ReadFile(filepath.Join(module.Dir, managedClusterCRD))
 	if err != nil {
-		return fmt.Errorf("read the CRD of ManagedCluster (run `go mod download %s`): %w", managedClusterModule, err)
+		return fmt.Errorf("read the CRD of ManagedCluster: %w", err)
 	}
-	target := filepath.Join(out, crdDir, managedClusterName)
+	target := filepath.Join(to, crdDir, managedClusterName)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
