@@ -60,7 +60,7 @@ chaos-few: ## Run a small chaos, and its checker against a manager that breaks e
 
 .PHONY: e2e
 e2e: needs-root ## Run the tests against real clusters (root)
-	@go run ./hack/suite -stream e2e -count=1 -timeout=40m $(TESTARGS) ./test/e2e/...
+	@go run ./hack/suite -stream e2e -count=1 -timeout=70m $(TESTARGS) ./test/e2e/...
 
 .PHONY: test
 test: ## Run verify, unit, integration, chaos-few and e2e (root for the last)
