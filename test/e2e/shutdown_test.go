@@ -55,8 +55,9 @@ func testShutdown(t *testing.T, f *fleet) {
 	for name, way := range ways {
 		f.create(t, namespace, long(name, target[way.strategy]))
 	}
-	f.create(t, namespace, suspended("waits", "cluster9", shell("echo ran")))
-	f.applyPolicy(t, namespace+"-nowhere", policy(namespace+"-nowhere", "cluster9", "", `{"matchLabels": {"name": "cluster9"}}`))
+	nowhere := namespace + "-nowhere" // a label of its own: other suites count on it that nobody selects theirs
+	f.create(t, namespace, suspended("waits", nowhere, shell("echo ran")))
+	f.applyPolicy(t, nowhere, policy(nowhere, nowhere, "", `{"matchLabels": {"name": "cluster9"}}`))
 	for name, way := range ways {
 		f.hub.awaitPod(t, namespace, name)
 		if out, err := way.end(name); err != nil {
