@@ -11,9 +11,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub"
@@ -250,4 +253,23 @@ func TestLateEnd(t *testing.T) {
 	if n := c.creates(t, "cluster1") + c.creates(t, "cluster2") - before; n != 0 || w.get(t.Context(), ns, "late") != nil {
 		t.Errorf("%d more were created, or the copy stays", n)
 	}
+}
+
+// TestConditionIsPutRight lets the condition say something else than the connection, as two changes in quick succession leave it when the
+// hub manager's cache does not show the first one yet: that is noticed without any other change.
+func TestConditionIsPutRight(t *testing.T) {
+	c, _, _ := setUp(t, managerOptions{})
+	c.condition(t, "cluster1", withReason("Ready"))
+	var managed clusterv1.ManagedCluster
+	if err := c.hub.client.Get(t.Context(), client.ObjectKey{Name: "cluster1"}, &managed); err != nil {
+		t.Fatal(err)
+	}
+	before := managed.DeepCopy()
+	meta.SetStatusCondition(&managed.Status.Conditions, metav1.Condition{
+		Type: stellarflow.ConditionConnected, Status: metav1.ConditionFalse, Reason: "Connecting", Message: "the hub manager waits until it can take its Lease there",
+	})
+	if err := c.hub.client.Status().Patch(t.Context(), &managed, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	c.condition(t, "cluster1", withReason("Ready"))
 }

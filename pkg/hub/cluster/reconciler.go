@@ -43,7 +43,7 @@ type Reconciler struct {
 // SetupWithManager registers the controller.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("cluster").
-		For(&clusterv1.ManagedCluster{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		For(&clusterv1.ManagedCluster{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, ownConditionChanged))).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, secret client.Object) []ctrl.Request {
 			if name := secret.GetLabels()[stellarflow.LabelManagedCluster]; name != "" {
 				return []ctrl.Request{{NamespacedName: types.NamespacedName{Name: name}}}
@@ -52,6 +52,20 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		})).
 		WatchesRawSource(source.Channel(r.Events, &handler.TypedEnqueueRequestForObject[*clusterv1.ManagedCluster]{})).
 		Complete(r)
+}
+
+// ownConditionChanged lets our own writes of the condition bring another look. Two changes of a connection in quick succession would
+// leave the first one said otherwise: the cache does not show it yet when the second is compared with what is there.
+var ownConditionChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return !equality.Semantic.DeepEqual(ownCondition(e.ObjectOld), ownCondition(e.ObjectNew))
+}}
+
+func ownCondition(object client.Object) *metav1.Condition {
+	managed, _ := object.(*clusterv1.ManagedCluster)
+	if managed == nil {
+		return nil
+	}
+	return meta.FindStatusCondition(managed.Status.Conditions, stellarflow.ConditionConnected)
 }
 
 // Prime connects to every ManagedCluster that exists now.
