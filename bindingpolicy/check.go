@@ -103,14 +103,28 @@ func (c clause) noNames() []Problem {
 	return problems
 }
 
-// otherObjects returns what asks for other objects than Workflows.
+// shareRemedy is what to do about a clause that would share every object of its kind.
+const shareRemedy = "these travel only by name or by label, and none does: write objectNames or objectSelectors, without * or {}"
+
+// otherObjects returns what asks for other objects than Workflows and what they need.
 func (c clause) otherObjects() []Problem {
 	var problems []Problem
+	if c.onlyShares() {
+		if !c.chooses() {
+			problems = append(problems, Problem{Kind: ProblemUnsupported, Field: c.field + ".resources", Value: names(c.test.Resources), Message: shareRemedy})
+		}
+		return problems
+	}
 	if group := c.test.APIGroup; group != nil && *group != workflowGroup {
 		return []Problem{{Kind: ProblemUnsupported, Field: c.field + ".apiGroup", Value: shorten(*group), Message: groupRemedy}}
 	}
 	for i, resource := range c.test.Resources {
-		if resource != workflowResource && resource != every {
+		switch {
+		case c.lists(resource) && !c.chooses():
+			problems = append(problems, Problem{
+				Kind: ProblemUnsupported, Field: fmt.Sprintf("%s.resources[%d]", c.field, i), Value: shorten(resource), Message: shareRemedy,
+			})
+		case resource != workflowResource && resource != every && !c.lists(resource):
 			problems = append(problems, Problem{
 				Kind: ProblemUnsupported, Field: fmt.Sprintf("%s.resources[%d]", c.field, i), Value: shorten(resource), Message: resourceRemedy,
 			})

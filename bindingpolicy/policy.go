@@ -96,6 +96,11 @@ func (c clause) misses(workflow Workflow) string {
 	if miss := c.missesKind(); miss != "" {
 		return miss
 	}
+	return c.missesObject(workflow)
+}
+
+// missesObject is misses for an object of the right kind.
+func (c clause) missesObject(workflow Workflow) string {
 	switch {
 	case !contains(c.test.Namespaces, workflow.Namespace):
 		return fmt.Sprintf("%s.namespaces: %s does not list %q", c.field, names(c.test.Namespaces), workflow.Namespace)
@@ -115,6 +120,8 @@ func (c clause) missesKind() string {
 	switch {
 	case !c.hasTest():
 		return c.field + ": it has no test, and would select every object: if that is meant write namespaces: [\"*\"]"
+	case c.onlyShares():
+		return fmt.Sprintf("%s.resources: %s: it is for what Workflows need, not for Workflows", c.field, names(c.test.Resources))
 	case c.test.APIGroup != nil && *c.test.APIGroup != workflowGroup:
 		return fmt.Sprintf("%s.apiGroup: %s: %s", c.field, shorten(*c.test.APIGroup), groupRemedy)
 	case !contains(c.test.Resources, workflowResource):

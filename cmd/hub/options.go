@@ -22,10 +22,12 @@ import (
 // options are the flags.
 type options struct {
 	storeSecret    string
+	profile        string
 	election       election
 	metricsAddress string
 	healthAddress  string
 	pprofAddress   string
+	webhookAddress string
 	verbosity      int
 }
 
@@ -34,10 +36,12 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("hub", flag.ContinueOnError)
 	flags.StringVar(&o.storeSecret, "artifact-store-secret", "artifact-store", "Secret in "+stellarflow.SystemNamespace+" with the shared artifact store")
+	flags.StringVar(&o.profile, "profile", string(stellarflow.ProfileShared), "shared: an Argo controller of the hub runs local Workflows; dedicated: none acts on the hub's Workflows")
 	o.election.addFlags(flags)
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "where /metrics is served; 0 for nowhere")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
 	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "", "where /debug/pprof is served; empty for nowhere")
+	flags.StringVar(&o.webhookAddress, "webhook-bind-address", ":9443", "where the admission webhook is served; 0 for nowhere")
 	flags.IntVar(&o.verbosity, "v", 0, "0 logs changes, 1 also why")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("read the flags: %w", err)
@@ -53,9 +57,15 @@ func (o options) validate() error {
 	if errs := validation.IsDNS1123Subdomain(o.storeSecret); len(errs) > 0 {
 		problems = append(problems, fmt.Errorf("--artifact-store-secret %s is no Secret's name: %s", shorten(o.storeSecret), errs[0]))
 	}
+	if _, err := stellarflow.ParseProfile(o.profile); err != nil {
+		problems = append(problems, fmt.Errorf("--profile %s: %w", shorten(o.profile), err))
+	}
 	used := map[string]string{}
 	for _, flag := range []struct{ name, address string }{
-		{"--metrics-bind-address", o.metricsAddress}, {"--health-probe-bind-address", o.healthAddress}, {"--pprof-bind-address", o.pprofAddress},
+		{"--metrics-bind-address", o.metricsAddress},
+		{"--health-probe-bind-address", o.healthAddress},
+		{"--pprof-bind-address", o.pprofAddress},
+		{"--webhook-bind-address", o.webhookAddress},
 	} {
 		if flag.address == "0" || flag.address == "" && flag.name == "--pprof-bind-address" {
 			continue
@@ -110,5 +120,5 @@ func (o options) manager() (ctrl.Options, error) {
 }
 
 func (o options) hub(counted *metrics.Metrics) hub.Options {
-	return hub.Options{StoreSecret: o.storeSecret, Now: time.Now, Timing: hub.DefaultTiming(), Metrics: counted}
+	return hub.Options{Profile: stellarflow.Profile(o.profile), WebhookAddress: o.webhookAddress, StoreSecret: o.storeSecret, Now: time.Now, Timing: hub.DefaultTiming(), Metrics: counted}
 }

@@ -8,12 +8,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap/zapcore"
 
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
 )
 
 func TestParse(t *testing.T) {
 	elected := election{true, 15 * time.Second, 10 * time.Second, 2 * time.Second}
-	defaults := options{storeSecret: "artifact-store", election: elected, metricsAddress: ":8080", healthAddress: ":8081"}
+	defaults := options{storeSecret: "artifact-store", profile: "shared", election: elected, metricsAddress: ":8080", healthAddress: ":8081", webhookAddress: ":9443"}
 	cases := map[string]struct {
 		reason string
 		args   []string
@@ -21,16 +22,16 @@ func TestParse(t *testing.T) {
 	}{
 		"Defaults": {"what config/hub relies on", nil, defaults},
 		"All": {
-			"every flag", strings.Fields("--artifact-store-secret=s --leader-elect=false --leader-elect-lease-duration=1m --leader-elect-renew-deadline=40s --leader-elect-retry-period=500ms --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --v=1"),
-			options{storeSecret: "s", election: election{false, time.Minute, 40 * time.Second, 500 * time.Millisecond}, metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", verbosity: 1},
+			"every flag", strings.Fields("--artifact-store-secret=s --profile=dedicated --leader-elect=false --leader-elect-lease-duration=1m --leader-elect-renew-deadline=40s --leader-elect-retry-period=500ms --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --webhook-bind-address=:7 --v=1"),
+			options{storeSecret: "s", profile: "dedicated", election: election{false, time.Minute, 40 * time.Second, 500 * time.Millisecond}, metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", webhookAddress: ":7", verbosity: 1},
 		},
 		"Nowhere": {
-			"0 serves nothing", strings.Fields("--health-probe-bind-address 0 --pprof-bind-address 0"),
-			options{storeSecret: "artifact-store", election: elected, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0"},
+			"0 serves nothing", strings.Fields("--health-probe-bind-address 0 --pprof-bind-address 0 --webhook-bind-address 0"),
+			options{storeSecret: "artifact-store", profile: "shared", election: elected, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0", webhookAddress: "0"},
 		},
 		"IPv6": {
 			"an address in brackets", strings.Fields("--metrics-bind-address [::1]:8080"),
-			options{storeSecret: "artifact-store", election: elected, metricsAddress: "[::1]:8080", healthAddress: ":8081"},
+			options{storeSecret: "artifact-store", profile: "shared", election: elected, metricsAddress: "[::1]:8080", healthAddress: ":8081", webhookAddress: ":9443"},
 		},
 	}
 	for name, tc := range cases {
@@ -55,6 +56,7 @@ func TestValidate(t *testing.T) {
 		err    string
 	}{
 		"Secret":    {"no Secret has this name", "--artifact-store-secret=Artifact_Store", `--artifact-store-secret "Artifact_Store" is no Secret's name: ` + subdomain},
+		"Profile":   {"there are two", "--profile=both", `--profile "both": it is shared (an Argo controller of the hub runs local Workflows) or dedicated (none acts on the hub's Workflows)`},
 		"Metrics":   {"a port alone is no address", "--metrics-bind-address=8080", `--metrics-bind-address "8080" is not HOST:PORT, :PORT or 0`},
 		"Health":    {"empty is nowhere only for pprof", "--health-probe-bind-address=", `--health-probe-bind-address "" is not HOST:PORT, :PORT or 0`},
 		"Pprof":     {"an address without a port", "--pprof-bind-address=localhost", `--pprof-bind-address "localhost" is not HOST:PORT, :PORT or 0`},
@@ -107,7 +109,7 @@ func TestLevel(t *testing.T) {
 }
 
 func TestManagerOptions(t *testing.T) {
-	o := options{election: election{true, 4 * time.Second, 3 * time.Second, time.Second}, metricsAddress: ":1", healthAddress: ":2", pprofAddress: ":3", storeSecret: "s"}
+	o := options{election: election{true, 4 * time.Second, 3 * time.Second, time.Second}, metricsAddress: ":1", healthAddress: ":2", pprofAddress: ":3", webhookAddress: ":4", storeSecret: "s", profile: "dedicated"}
 	m, err := o.manager()
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +131,7 @@ func TestManagerOptions(t *testing.T) {
 	if h.Metrics != counted {
 		t.Error("the hub counts into other metrics than those that are served")
 	}
-	if h.StoreSecret != "s" || h.Kubeconfig.AllowLoopback || h.Now == nil || h.Timing.Settle == 0 {
+	if h.StoreSecret != "s" || h.Profile != stellarflow.ProfileDedicated || h.WebhookAddress != ":4" || h.Kubeconfig.AllowLoopback || h.Now == nil || h.Timing.Settle == 0 {
 		t.Errorf("the hub gets %+v", h)
 	}
 }

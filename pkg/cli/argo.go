@@ -23,6 +23,8 @@ type argoController struct {
 	User string
 	// Version is its image's tag, without a digest; empty if the image has no tag.
 	Version string
+	// Running are its Deployments, NAMESPACE/NAME, that are not scaled to 0.
+	Running []string
 }
 
 // findControllers finds the Argo controllers of a cluster by their Deployments: those of Argo's manifests, of its Helm
@@ -43,12 +45,26 @@ func findControllers(ctx context.Context, cluster client.Client) ([]argoControll
 		if account == "" {
 			account = "default"
 		}
-		found = append(found, argoController{
-			User: "system:serviceaccount:" + deployment.Namespace + ":" + account, Version: imageTag(image),
-		})
+		user := "system:serviceaccount:" + deployment.Namespace + ":" + account
+		i := slices.IndexFunc(found, func(c argoController) bool { return c.User == user })
+		if i < 0 {
+			i, found = len(found), append(found, argoController{User: user, Version: imageTag(image)})
+		}
+		if replicas := deployment.Spec.Replicas; replicas == nil || *replicas > 0 || deployment.Status.Replicas > 0 {
+			found[i].Running = append(found[i].Running, deployment.Namespace+"/"+deployment.Name)
+		}
 	}
 	slices.SortFunc(found, func(a, b argoController) int { return strings.Compare(a.User, b.User) })
-	return slices.CompactFunc(found, func(a, b argoController) bool { return a.User == b.User }), nil
+	return found, nil
+}
+
+// runningOf are the Deployments of controllers that are not scaled to 0.
+func runningOf(controllers []argoController) []string {
+	var running []string
+	for _, controller := range controllers {
+		running = append(running, controller.Running...)
+	}
+	return running
 }
 
 // controllerImage reports whether a Deployment runs Argo's controller, and the image of that container.

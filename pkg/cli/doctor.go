@@ -142,7 +142,7 @@ func (d *doctor) checked() []checked {
 		guarded = "holds off " + strings.Join(f.Guarded, ", ")
 	}
 	groups := []checked{
-		{diagnosis.GroupHub, fmt.Sprintf("%d objects, Argo %s", len(f.Objects), firstOf(versionOf(d.argo), "without a controller"))},
+		{diagnosis.GroupHub, fmt.Sprintf("%s, %d objects, Argo %s", f.Profile, len(f.Objects), firstOf(versionOf(d.argo), "without a controller"))},
 		{diagnosis.GroupManager, fmt.Sprintf("%s, leader %s", firstOf(f.Manager.Image, "no image"), firstOf(f.Manager.Leader, "none"))},
 		{diagnosis.GroupGuard, guarded},
 		{diagnosis.GroupStore, store},

@@ -41,6 +41,7 @@ func (d *doctor) observeHub(ctx context.Context) error {
 	for _, controller := range d.argo {
 		d.facts.Controllers = append(d.facts.Controllers, controller.User)
 	}
+	d.facts.Running = runningOf(d.argo)
 	if !d.facts.Installed {
 		return nil
 	}
@@ -77,8 +78,8 @@ func (d *doctor) observeArgo() error {
 	return err
 }
 
-// observeObjects compares what is there with what this binary would install. Image, number of replicas and the users that the guard
-// holds off are the installation's own.
+// observeObjects compares what is there with what this binary would install. Image, profile, number of replicas and the users that the
+// guard holds off are the installation's own.
 func (d *doctor) observeObjects(ctx context.Context) error {
 	image, err := presentImage(ctx, d.hub)
 	if err != nil {
@@ -89,10 +90,13 @@ func (d *doctor) observeObjects(ctx context.Context) error {
 		return err
 	}
 	d.facts.Guarded = guarded
+	if d.facts.Profile, err = presentProfile(ctx, d.hub); err != nil {
+		return err
+	}
 	if !found { // it is missing, unless nobody is there to hold off
 		guarded = d.facts.Controllers
 	}
-	objects, err := renderHub(renderOptions{Image: image, Controllers: guarded})
+	objects, err := renderHub(renderOptions{Image: image, Controllers: guarded, Profile: d.facts.Profile})
 	if err != nil {
 		return err
 	}
@@ -140,7 +144,7 @@ func usersIn(policy *unstructured.Unstructured) []string {
 // compare notes how an object differs from what is wanted.
 func (d *doctor) compare(ctx context.Context, wanted *unstructured.Unstructured) error {
 	kind := wanted.GetKind()
-	object := diagnosis.Object{Name: describe(wanted), Guard: kind == "ValidatingAdmissionPolicy" || kind == "ValidatingAdmissionPolicyBinding"}
+	object := diagnosis.Object{Name: describe(wanted), Guard: isGuard(kind)}
 	there := &unstructured.Unstructured{}
 	there.SetGroupVersionKind(wanted.GroupVersionKind())
 	err := d.hub.Get(ctx, client.ObjectKeyFromObject(wanted), there)

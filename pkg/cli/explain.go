@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,6 +33,12 @@ type explanation struct {
 	LastSync *time.Time `json:"lastSync,omitempty"`
 	// Shutdown says whether what was asked with spec.shutdown has reached the cluster; empty if nothing was, or it has ended.
 	Shutdown string `json:"shutdown,omitempty"`
+	// Suspend says how it can be suspended; empty if argo suspend does that, or it is suspended or has ended.
+	Suspend string `json:"suspend,omitempty"`
+	// Actions says what people asked for on the hub that waits for the cluster, was refused there, and how often each was done.
+	Actions []string `json:"actions,omitempty"`
+	// Dependencies are what it needs on the cluster; empty if nothing, or if that is not known yet.
+	Dependencies []dependency `json:"dependencies,omitempty"`
 	// Summary is one sentence about where it runs or why not.
 	Summary  string    `json:"summary"`
 	Policies []verdict `json:"policies"`
@@ -45,6 +52,46 @@ type verdict struct {
 	Message string `json:"message"`
 }
 
+// maxSaid bounds a sentence that quotes what somebody wrote, in bytes.
+const maxSaid = 1024
+
+// dependency is an object that the Workflow needs on its cluster.
+type dependency struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	// Copied is true for a copy of the hub's, false for an object of the cluster's own.
+	Copied bool `json:"copied"`
+}
+
+// dependenciesOf are those that the hub manager has recorded.
+func dependenciesOf(workflow *unstructured.Unstructured) []dependency {
+	recorded := stellarflow.ParseDependencies(workflow.GetAnnotations()[stellarflow.AnnotationDependencies])
+	var list []dependency
+	for _, one := range recorded.Copied {
+		list = append(list, dependency{string(one.Kind), one.Name, true})
+	}
+	for _, one := range recorded.There {
+		list = append(list, dependency{string(one.Kind), one.Name, false})
+	}
+	return list
+}
+
+// printDependencies prints them, nothing if there are none.
+func (e *explanation) printDependencies(table *tabwriter.Writer) error {
+	if len(e.Dependencies) == 0 {
+		return nil
+	}
+	_, _ = fmt.Fprintln(table, "\nDependencies:")
+	for _, one := range e.Dependencies {
+		origin := "the cluster's own"
+		if one.Copied {
+			origin = "copied from the hub"
+		}
+		_, _ = fmt.Fprintf(table, "  %s\t%s\t%s\n", one.Kind, one.Name, origin)
+	}
+	return table.Flush()
+}
+
 // Reasons of a cluster beside those of bindingpolicy.
 const (
 	reasonPlaced = "Placed"
@@ -55,7 +102,7 @@ func explainCommand(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "explain WORKFLOW -n NAMESPACE",
 		Short:   "Say where a Workflow runs, or why it does not",
-		Long:    "Say where a Workflow runs, or why it does not: each policy's verdict, each cluster with the reason, the placement and the last sync.",
+		Long:    "Say where a Workflow runs, or why it does not: each policy's verdict, each cluster with the reason, the placement, the last sync, and\nwhat it needs there and where that came from.",
 		Example: "  stellarflow explain hello-world-x7k2p -n argo",
 		Args:    one("the Workflow's name"),
 	}
@@ -100,8 +147,12 @@ func explain(ctx context.Context, hub client.Client, key client.ObjectKey) (*exp
 	if isPlaced {
 		e.Placement = &placement
 	}
-	e.conclude(workflow, decision)
-	return e, nil
+	profile, err := presentProfile(ctx, hub)
+	if apierrors.IsForbidden(err) { // who may only read Workflows is told as on a shared hub
+		profile, err = stellarflow.ProfileShared, nil
+	}
+	e.conclude(workflow, decision, profile)
+	return e, err
 }
 
 // newExplanation copies what the Workflow says and the verdicts.
@@ -123,7 +174,7 @@ func newExplanation(workflow *unstructured.Unstructured, decision bindingpolicy.
 }
 
 // conclude says in one sentence where the Workflow runs or why it does not, and how its status came.
-func (e *explanation) conclude(workflow *unstructured.Unstructured, decision bindingpolicy.Decision) {
+func (e *explanation) conclude(workflow *unstructured.Unstructured, decision bindingpolicy.Decision, profile stellarflow.Profile) {
 	if p := e.Placement; p != nil {
 		e.Summary = fmt.Sprintf("Placed on cluster %q by policy %q since %s (attempt %d); a placement does not change.", p.Cluster, p.Policy, p.Time.UTC().Format(time.RFC3339), p.Attempt)
 		for i := range e.Clusters {
@@ -134,12 +185,15 @@ func (e *explanation) conclude(workflow *unstructured.Unstructured, decision bin
 			}
 		}
 		e.Sync, e.LastSync = syncOf(workflow)
-		e.Shutdown = shutdownOf(workflow, p.Cluster)
+		e.Shutdown, e.Actions = shutdownOf(workflow, p.Cluster), actionsOf(workflow, p.Cluster)
+		e.Suspend, e.Dependencies = suspendOf(workflow), dependenciesOf(workflow)
 		return
 	}
 	switch {
-	case !e.Suspended:
+	case !e.Suspended && profile == stellarflow.ProfileShared:
 		e.Summary = "Not ours: spec.suspend is not true, so the hub runs it itself."
+	case !e.Suspended && e.Phase != "" && workflow.GetAnnotations()[stellarflow.AnnotationWaiting] == "":
+		e.Summary = fmt.Sprintf("Not ours: it has phase %s already, so it was begun elsewhere: resubmit it to run it.", e.Phase)
 	case !decision.Selected:
 		e.Summary = "Not ours: " + decision.Message()
 	case decision.Cluster != "":
@@ -182,6 +236,39 @@ func shutdownOf(workflow *unstructured.Unstructured, cluster stellarflow.Cluster
 	return fmt.Sprintf("%s was passed on to cluster %q; it ends there.", asked, cluster)
 }
 
+// suspendOf says how a placed Workflow of a shared hub is suspended that is not.
+func suspendOf(workflow *unstructured.Unstructured) string {
+	if stellarflow.Completed(workflow) || stellarflow.FollowsWECCopy(workflow) || workflow.GetAnnotations()[stellarflow.AnnotationSuspended] == "true" {
+		return ""
+	}
+	return fmt.Sprintf("With `stellarflow suspend %s -n %s`: argo suspend sends nothing, since the copy here always is.", workflow.GetName(), workflow.GetNamespace())
+}
+
+// actionsOf says what has become of what people asked for.
+func actionsOf(workflow *unstructured.Unstructured, cluster stellarflow.ClusterName) []string {
+	var lines []string
+	if workflow.GetAnnotations()[stellarflow.AnnotationSuspended] == "true" {
+		lines = append(lines, fmt.Sprintf("Suspended on cluster %q: no further step begins; argo resume lets it go on.", cluster))
+	}
+	waiting, err := stellarflow.IntentsOf(workflow)
+	if err != nil {
+		lines = append(lines, stellarflow.OneLine(err.Error(), maxSaid))
+	}
+	for _, intent := range waiting {
+		lines = append(lines, fmt.Sprintf("%s, asked by %s at %s, waits for cluster %q.", intent.Kind, intent.Caller, intent.Time.UTC().Format(time.RFC3339), cluster))
+	}
+	if refused := workflow.GetAnnotations()[stellarflow.AnnotationRefused]; refused != "" {
+		lines = append(lines, refused)
+	}
+	counts := stellarflow.ActionsOf(workflow)
+	for _, kind := range stellarflow.IntentKinds {
+		if count, found := counts[kind]; found {
+			lines = append(lines, fmt.Sprintf("%s: done %d, refused %d.", kind, count.Done, count.Refused))
+		}
+	}
+	return lines
+}
+
 func (e *explanation) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintf(table, "Workflow:\t%s/%s\n", e.Namespace, e.Name)
@@ -200,7 +287,16 @@ func (e *explanation) print(out io.Writer) error {
 	if e.Shutdown != "" {
 		_, _ = fmt.Fprintf(table, "Shutdown:\t%s\n", e.Shutdown)
 	}
+	if e.Suspend != "" {
+		_, _ = fmt.Fprintf(table, "Suspend:\t%s\n", e.Suspend)
+	}
+	for i, action := range e.Actions {
+		_, _ = fmt.Fprintf(table, "%s\t%s\n", []string{"Actions:", ""}[min(i, 1)], action)
+	}
 	if err := table.Flush(); err != nil {
+		return err
+	}
+	if err := e.printDependencies(table); err != nil {
 		return err
 	}
 	for _, section := range []struct {

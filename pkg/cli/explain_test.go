@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	gocmp "cmp"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ func TestExplanation(t *testing.T) {
 		reason   string
 		change   func(*unstructured.Unstructured)
 		decision bindingpolicy.Decision
+		profile  stellarflow.Profile // shared if empty
 		want     string
 	}{
 		"Waiting": {
@@ -82,6 +84,30 @@ Clusters:
 			want: "Workflow:   argo/hello\nPhase:      -\nPlacement:  Not ours: spec.suspend is not true, so the hub runs it itself.\n" +
 				"\nPolicies:\n  none: create a BindingPolicy that selects this Workflow and a cluster\n\nClusters:\n  none: run `stellarflow join NAME --kubeconfig FILE`\n",
 		},
+		"Dedicated": {
+			reason: "nobody else would run it", decision: offered, profile: stellarflow.ProfileDedicated,
+			change: func(w *unstructured.Unstructured) { unstructured.RemoveNestedField(w.Object, "spec", "suspend") },
+			want: `Workflow:   argo/hello
+Phase:      -
+Placement:  Not placed yet; cluster "cluster2" would be chosen now: if that does not happen within seconds, check that the hub manager runs and that the Workflow has not started on the hub.
+
+Policies:
+  p1  Offers  it offers cluster1, cluster2
+
+Clusters:
+  cluster2  Chosen  offered by policy "p1".
+  cluster1  Busier  cluster2 has fewer
+`,
+		},
+		"DedicatedAndBegun": {
+			reason: "an Argo controller had begun it before the hub was a dedicated one", decision: bindingpolicy.Decision{}, profile: stellarflow.ProfileDedicated,
+			change: func(w *unstructured.Unstructured) {
+				unstructured.RemoveNestedField(w.Object, "spec", "suspend")
+				w.Object["status"] = map[string]any{"phase": "Running"}
+			},
+			want: "Workflow:   argo/hello\nPhase:      Running\nPlacement:  Not ours: it has phase Running already, so it was begun elsewhere: resubmit it to run it.\n" +
+				"\nPolicies:\n  none: create a BindingPolicy that selects this Workflow and a cluster\n\nClusters:\n  none: run `stellarflow join NAME --kubeconfig FILE`\n",
+		},
 		"NotSelected": {
 			reason: "suspended, but for another reason", decision: bindingpolicy.Decision{},
 			want: "Workflow:   argo/hello\nPhase:      -\nPlacement:  Not ours: No BindingPolicy exists: create one that selects this Workflow and a cluster.\n" +
@@ -92,12 +118,21 @@ Clusters:
 			change: func(w *unstructured.Unstructured) {
 				testPlaced(w)
 				w.Object["status"] = map[string]any{"phase": "Running", "message": "half way"}
+				annotations := w.GetAnnotations()
+				annotations[stellarflow.AnnotationDependencies] = `{"copied":["ConfigMap/parameters","WorkflowTemplate/lib"],"there":["ConfigMap/theirs","Nonsense/x"]}`
+				w.SetAnnotations(annotations)
 			},
 			want: `Workflow:   argo/hello
 Phase:      Running
 Message:    half way
 Placement:  Placed on cluster "cluster1" by policy "p1" since 2026-01-02T03:04:05Z (attempt 2); a placement does not change.
 Sync:       Nothing was mirrored yet.
+Suspend:    With ` + "`stellarflow suspend hello -n argo`" + `: argo suspend sends nothing, since the copy here always is.
+
+Dependencies:
+  ConfigMap         parameters  copied from the hub
+  WorkflowTemplate  lib         copied from the hub
+  ConfigMap         theirs      the cluster's own
 
 Policies:
   p1  Offers  it offers cluster1, cluster2
@@ -115,7 +150,7 @@ Clusters:
 			if placement, counts := stellarflow.PlacementOf(workflow); counts {
 				e.Placement = &placement
 			}
-			e.conclude(workflow, tc.decision)
+			e.conclude(workflow, tc.decision, gocmp.Or(tc.profile, stellarflow.ProfileShared))
 			var out bytes.Buffer
 			if err := e.print(&out); err != nil {
 				t.Fatal(err)

@@ -13,8 +13,8 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-// releaseClusters takes our finalizer from every WEC copy of this hub, where the clusters answer, and says what a person has to do
-// where they do not: nobody else ever would.
+// releaseClusters takes our finalizer from every WEC copy of this hub, and what was copied for Workflows that are gone, where the clusters
+// answer, and says what a person has to do where they do not: nobody else ever would.
 func releaseClusters(ctx context.Context, env Env, hub client.Client) error {
 	hubID, err := readHubID(ctx, hub)
 	if err != nil {
@@ -29,11 +29,17 @@ func releaseClusters(ctx context.Context, env Env, hub client.Client) error {
 		return nil
 	}
 	wecs = slices.DeleteFunc(wecs, func(w storedWEC) bool { return w.Clients == nil && w.recordedID() == "" }) // it never joined
-	released := make([]int, len(wecs))
+	released, copied := make([]int, len(wecs)), make([]copiesOn, len(wecs))
 	errs := each(ctx, wecs, func(ctx context.Context, i int) (err error) {
-		released[i], err = wecs[i].releaseHarvest(ctx, hubID)
-		return err
+		if released[i], err = wecs[i].releaseHarvest(ctx, hubID); err != nil {
+			return err
+		}
+		copied[i] = wecs[i].removeCopies(ctx, hubID)
+		return nil
 	})
+	for _, one := range copied {
+		one.say(env)
+	}
 	for i, count := range released {
 		if count > 0 {
 			env.sayf("removed finalizer %s from %d Workflows on %s", stellarflow.FinalizerHarvest, count, wecs[i].Name)

@@ -43,6 +43,7 @@ type installOptions struct {
 	createBucket   bool
 	image          string
 	controllers    []string
+	profile        string
 	restart        bool
 	dryRun         bool
 	wait           bool
@@ -60,9 +61,11 @@ The file of --artifact-store has lines of NAME=value with the names MINIO_ENDPOI
 reaches), MINIO_BUCKET, MINIO_ACCESS_KEY, MINIO_SECRET_KEY and, if needed, MINIO_REGION and MINIO_INSECURE (true for http). It
 is needed the first time; later the store that the hub has is kept without it.
 
-The guard needs the user name of the Argo controller that runs on the hub: it is found by its Deployment, or given with
---argo-controller (several times for several; "none" for a hub without one).`,
-		Example: "  stellarflow install --artifact-store .fleet/minio.env\n  stellarflow install --artifact-store s3.env --argo-controller none --dry-run",
+On a shared hub (--profile shared, the default) an Argo controller runs local Workflows, and the guard holds it off those that are
+placed: it needs its user name, which is found by its Deployment, or given with --argo-controller (several times for several; "none" for
+no guard). On a dedicated one (--profile dedicated) none may act on Workflows, and it is refused while one runs: "none" says then that
+those that run do not act on this hub's. Without --profile the hub keeps the one that it has.`,
+		Example: "  stellarflow install --artifact-store .fleet/minio.env\n  stellarflow install --artifact-store s3.env --profile dedicated --dry-run",
 		Args:    none,
 	}
 	o.hub = addHubFlags(cmd, "")
@@ -72,6 +75,7 @@ The guard needs the user name of the Argo controller that runs on the hub: it is
 	flags.BoolVar(&o.createBucket, "create-bucket", true, "create the bucket if it does not exist")
 	flags.StringVar(&o.image, "image", "", "`image` of the hub manager (default: the one that the hub has, else stellarflow/hub:latest)")
 	flags.StringArrayVar(&o.controllers, "argo-controller", nil, "`user` of an Argo controller on the hub, or none (default: found by its Deployment)")
+	flags.StringVar(&o.profile, "profile", "", "`profile` of the hub, shared or dedicated (default: the one that it has, else shared)")
 	flags.BoolVar(&o.restart, "restart", false, "start the manager anew even if nothing changed (the image behind a tag did)")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print what would be applied, without credentials, and change nothing")
 	flags.BoolVar(&o.wait, "wait", true, "wait until the manager is available")
@@ -83,7 +87,9 @@ The guard needs the user name of the Argo controller that runs on the hub: it is
 type installed struct {
 	// Controllers are the users that the guard holds off.
 	Controllers []string `json:"argoControllers"`
-	Store       string   `json:"store"`
+	// Profile is the hub's.
+	Profile stellarflow.Profile `json:"profile"`
+	Store   string              `json:"store"`
 	// Applied are the objects, Kind namespace/name.
 	Applied []string `json:"applied"`
 	// Renewed are the namespaces of the hub whose Secret has the store's credentials now and had others before, Outdated the clusters
@@ -106,10 +112,9 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(o.controllers) == 0 {
-		if rendering.Controllers, err = discoverControllers(ctx, env, hub); err != nil {
-			return nil, err
-		}
+	suspends, err := o.choose(ctx, env, hub, &rendering)
+	if err != nil {
+		return nil, err
 	}
 	if o.dryRun {
 		return dryInstall(rendering)
@@ -123,7 +128,7 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	if err := checkStore(ctx, env, o, *store); err != nil {
 		return nil, err
 	}
-	answer := installed{Controllers: append([]string{}, rendering.Controllers...), Store: store.String(), Renewed: []string{}, Outdated: []string{}}
+	answer := installed{Profile: rendering.Profile, Controllers: append([]string{}, rendering.Controllers...), Store: store.String(), Renewed: []string{}, Outdated: []string{}}
 	if answer.Applied, err = applyInstall(ctx, env, hub, rendering, *store); err != nil {
 		return nil, err
 	}
@@ -134,7 +139,25 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 		err = waitAvailable(ctx, env, hub, o.timeout)
 		answer.Available = err == nil
 	}
+	if err == nil && suspends {
+		err = awaitSuspended(ctx, env, hub, o.timeout)
+	}
 	return answer, err
+}
+
+// choose decides what depends on what the hub has: its profile and the controllers that are held off. It reports whether Workflows have to be
+// suspended again.
+func (o installOptions) choose(ctx context.Context, env Env, hub client.Client, rendering *renderOptions) (suspends bool, err error) {
+	if rendering.Profile, suspends, err = chooseProfile(ctx, hub, rendering.Profile, slices.Contains(o.controllers, noController)); err != nil {
+		return false, err
+	}
+	if suspends && !o.wait && !o.dryRun {
+		return false, errNotAwaited
+	}
+	if len(o.controllers) == 0 {
+		rendering.Controllers, err = discoverControllers(ctx, env, hub, rendering.Profile)
+	}
+	return suspends, err
 }
 
 // renewCredentials brings the store's credentials to the namespaces of the hub, and says which clusters need them too.
@@ -186,6 +209,9 @@ func (o installOptions) check(env Env) (*artifact.Store, renderOptions, error) {
 		rendering.Restart = env.Now().UTC().Format(time.RFC3339)
 	}
 	var err error
+	if rendering.Profile, err = givenProfile(o.profile); err != nil {
+		return nil, rendering, err
+	}
 	rendering.Controllers, err = givenControllers(o.controllers)
 	return store, rendering, err
 }
@@ -293,14 +319,14 @@ func givenControllers(given []string) ([]string, error) {
 }
 
 // discoverControllers are the users of the Argo controllers that run on the hub.
-func discoverControllers(ctx context.Context, env Env, hub client.Client) ([]string, error) {
+func discoverControllers(ctx context.Context, env Env, hub client.Client, profile stellarflow.Profile) ([]string, error) {
 	found, err := findControllers(ctx, hub)
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 0 {
+	if len(found) == 0 && profile == stellarflow.ProfileShared {
 		return nil, errors.New("no Argo controller was found on the hub, and without its user name the guard cannot hold it off placed Workflows: " +
-			"give the user with --argo-controller system:serviceaccount:NAMESPACE:NAME, or --argo-controller none if no controller acts on the hub's Workflows")
+			"give the user with --argo-controller system:serviceaccount:NAMESPACE:NAME, or, if no controller acts on the hub's Workflows, --profile dedicated")
 	}
 	users := make([]string, 0, len(found))
 	for _, controller := range found {

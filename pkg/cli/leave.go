@@ -121,6 +121,7 @@ func (l *leaving) remove(ctx context.Context) error {
 	if len(l.MayRun) > 0 {
 		l.releaseHarvest(ctx)
 	}
+	l.removeCopies(ctx)
 	if l.admin == nil {
 		l.env.sayf("what join created on the cluster stays there: run leave with --kubeconfig to remove it, or delete its namespace %s", stellarflow.SystemNamespace)
 	} else if err := l.removeFromWEC(ctx); err != nil {
@@ -142,15 +143,7 @@ func (l *leaving) deleted(what, where string) {
 
 // releaseHarvest takes our finalizer from what was given up, if the cluster answers: it is that cluster's own now.
 func (l *leaving) releaseHarvest(ctx context.Context) {
-	hubID, err := readHubID(ctx, l.hub)
-	var secret corev1.Secret
-	if err == nil {
-		err = l.hub.Get(ctx, credentialKey(l.name), &secret)
-	}
-	w := storedWEC{Name: stellarflow.ClusterName(l.name), Cluster: l.cluster}
-	if err == nil {
-		w.Clients, err = dialStored(l.env, &secret)
-	}
+	w, hubID, err := l.stored(ctx)
 	if err == nil {
 		_, err = w.releaseHarvest(ctx, hubID)
 	}

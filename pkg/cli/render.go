@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"stellarflow.io/stellarflow/config"
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // noController is the value of --argo-controller for a hub without an Argo controller.
@@ -26,8 +27,10 @@ const noController = "none"
 type renderOptions struct {
 	// Image of the hub manager; empty means that of config/hub.
 	Image string
-	// Controllers are the users of the hub's Argo controllers; with none the guard against them is left out.
+	// Controllers are the users of the hub's Argo controllers; with none the policy against them is left out.
 	Controllers []string
+	// Profile of the hub; shared if empty.
+	Profile stellarflow.Profile
 	// Restart is a time that is put on the manager's pods, so that they start anew; empty leaves them.
 	Restart string
 }
@@ -58,7 +61,13 @@ type patch struct {
 
 // patches are kustomize patches over config/. Each tests what it replaces: a base that changed must not be patched blindly.
 func (o renderOptions) patches() ([]patch, error) {
-	var patches []patch
+	users, err := o.users()
+	if err != nil {
+		return nil, err
+	}
+	patches := []patch{
+		userPatch("MutatingWebhookConfiguration", "stellarflow", "/webhooks/0", "not-the-argo-controller", "!("+users+")"),
+	}
 	guard := "stellarflow-guard-controller"
 	if len(o.Controllers) == 0 {
 		for _, kind := range []string{"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
@@ -66,20 +75,10 @@ func (o renderOptions) patches() ([]patch, error) {
 				"apiVersion: admissionregistration.k8s.io/v1\nkind: %s\nmetadata:\n  name: %s\n$patch: delete\n", kind, guard)})
 		}
 	} else {
-		quoted := make([]string, 0, len(o.Controllers))
-		for _, user := range o.Controllers {
-			if !validUser.MatchString(user) {
-				return nil, usagef("--argo-controller %q is no user name: give it as system:serviceaccount:NAMESPACE:NAME", user)
-			}
-			quoted = append(quoted, strconv.Quote(user))
-		}
-		slices.Sort(quoted)
-		patches = append(patches, jsonPatch("ValidatingAdmissionPolicy", guard,
-			map[string]any{"op": "test", "path": "/spec/matchConditions/0/name", "value": "argo-controller"},
-			map[string]any{
-				"op": "replace", "path": "/spec/matchConditions/0/expression",
-				"value": "request.userInfo.username in [" + strings.Join(slices.Compact(quoted), ", ") + "]",
-			}))
+		patches = append(patches, userPatch("ValidatingAdmissionPolicy", guard, "/spec", "argo-controller", users))
+	}
+	if o.Profile == stellarflow.ProfileDedicated {
+		patches = append(patches, dedicatedPatches()...)
 	}
 	if o.Image != "" {
 		if !validImage.MatchString(o.Image) {
@@ -95,6 +94,26 @@ func (o renderOptions) patches() ([]patch, error) {
 		}))
 	}
 	return patches, nil
+}
+
+// users is the CEL expression that is true for the Argo controllers.
+func (o renderOptions) users() (string, error) {
+	quoted := make([]string, 0, len(o.Controllers))
+	for _, user := range o.Controllers {
+		if !validUser.MatchString(user) {
+			return "", usagef("--argo-controller %q is no user name: give it as system:serviceaccount:NAMESPACE:NAME", user)
+		}
+		quoted = append(quoted, strconv.Quote(user))
+	}
+	slices.Sort(quoted)
+	return "request.userInfo.username in [" + strings.Join(slices.Compact(quoted), ", ") + "]", nil
+}
+
+// userPatch replaces the first match condition under a path.
+func userPatch(kind, name, under, condition, expression string) patch {
+	return jsonPatch(kind, name,
+		map[string]any{"op": "test", "path": under + "/matchConditions/0/name", "value": condition},
+		map[string]any{"op": "replace", "path": under + "/matchConditions/0/expression", "value": expression})
 }
 
 // jsonPatch is a JSON patch of one object.
@@ -155,7 +174,7 @@ func render(base string, patches []patch) ([]*unstructured.Unstructured, error) 
 func rank(object *unstructured.Unstructured) int {
 	order := []string{
 		"CustomResourceDefinition", "Namespace", "ServiceAccount", "Secret", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "PodDisruptionBudget", "NetworkPolicy",
+		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingWebhookConfiguration", "PodDisruptionBudget", "NetworkPolicy", "Service",
 	}
 	if i := slices.Index(order, object.GetKind()); i >= 0 {
 		return i

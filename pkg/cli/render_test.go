@@ -54,7 +54,11 @@ func TestDryRun(t *testing.T) {
 			reason: "two controllers, given twice and unsorted, another image, a restart", golden: "install-changed.yaml",
 			args: []string{"--argo-controller=system:serviceaccount:team:argo", "--argo-controller=admin@example.com", "--argo-controller=admin@example.com", "--image=registry:5000/hub@sha256:0123", "--restart"},
 		},
-		"Dedicated": {reason: "no Argo controller on the hub", golden: "install-dedicated.yaml", args: []string{"--argo-controller=none"}},
+		"Unguarded": {reason: "a shared hub that holds no controller off", golden: "install-unguarded.yaml", args: []string{"--argo-controller=none"}},
+		"Dedicated": {
+			reason: "no Argo controller acts on the hub, and the one that is scaled to 0 is held off if it is started", golden: "install-dedicated.yaml",
+			args: []string{"--profile=dedicated", "--argo-controller=system:serviceaccount:argo:argo"},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -118,9 +122,9 @@ func TestOrder(t *testing.T) {
 	}
 	guard, manager, rest, definitions := uninstallOrder(objects)
 	want := [][]string{
-		{"ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"},
+		{"MutatingWebhookConfiguration", "ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"},
 		{"Deployment"},
-		{"NetworkPolicy", "PodDisruptionBudget", "RoleBinding", "Role", "ClusterRoleBinding", "ClusterRole", "ServiceAccount", "Namespace"},
+		{"Service", "NetworkPolicy", "PodDisruptionBudget", "RoleBinding", "Role", "ClusterRoleBinding", "ClusterRole", "ServiceAccount", "Namespace"},
 		{"CustomResourceDefinition"},
 	}
 	if diff := cmp.Diff(want, [][]string{kinds(guard), kinds(manager), kinds(rest), kinds(definitions)}); diff != "" {

@@ -69,6 +69,23 @@ copy there was never seen and is not there, and none can arrive any more. Otherw
 	})
 }
 
+func suspendCommand(env Env) *cobra.Command {
+	var o requestOptions
+	cmd := &cobra.Command{
+		Use:   "suspend WORKFLOW -n NAMESPACE",
+		Short: "Suspend a Workflow on its cluster",
+		Long: `Suspend a Workflow on its cluster: steps that run go on, no further one begins. argo resume, and the UI's button, let it go on.
+
+argo suspend and the UI's button do nothing on the hub, because the hub's own copy is suspended already: it never runs here.`,
+		Example: "  stellarflow suspend hello-world-x7k2p -n argo",
+		Args:    one("the Workflow's name"),
+	}
+	addRequestFlags(cmd, &o)
+	return env.runs(cmd, func(ctx context.Context, env Env, args []string) (any, error) {
+		return ask(ctx, env, o, args[0], stellarflow.RequestSuspend)
+	})
+}
+
 func addRequestFlags(cmd *cobra.Command, o *requestOptions) {
 	o.hub = addHubFlags(cmd, "")
 	cmd.Flags().StringVarP(&o.namespace, "namespace", "n", "default", "`namespace` of the Workflow")
@@ -76,7 +93,7 @@ func addRequestFlags(cmd *cobra.Command, o *requestOptions) {
 	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait for it")
 }
 
-// requested is the answer of abandon and move.
+// requested is the answer of suspend, abandon and move.
 type requested struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
@@ -144,9 +161,13 @@ func refuses(workflow metav1.Object, what string) string {
 		return "is not placed on a cluster: `stellarflow explain` says why"
 	case workflow.GetAnnotations()[stellarflow.AnnotationAbandoned] != "":
 		return "was given up at " + workflow.GetAnnotations()[stellarflow.AnnotationAbandoned] + ": delete it, or resubmit it to run it again"
+	case stellarflow.Completed(workflow) && what == stellarflow.RequestSuspend:
+		return "has finished"
+	case what == stellarflow.RequestSuspend && workflow.GetAnnotations()[stellarflow.AnnotationSuspended] == "true":
+		return fmt.Sprintf("is suspended on cluster %s already", placement.Cluster)
 	case stellarflow.Completed(workflow):
 		return fmt.Sprintf("has finished: delete it; if that waits because cluster %s is lost for good, run `stellarflow leave %s`", placement.Cluster, placement.Cluster)
-	case what == stellarflow.RequestMove && workflow.GetDeletionTimestamp() != nil:
+	case what != stellarflow.RequestAbandon && workflow.GetDeletionTimestamp() != nil:
 		return "is being deleted: create it again under another name"
 	}
 	return ""
@@ -190,12 +211,19 @@ func awaitAnswer(ctx context.Context, hub client.Client, a asking) (string, erro
 		done, answer, refused = answered(a.before, now, a.what)
 		return done, "", nil
 	})
+	if errors.Is(err, context.DeadlineExceeded) && a.what == stellarflow.RequestSuspend {
+		return "", fmt.Errorf("its cluster has not done it in %s: `stellarflow explain %s -n %s` says why; it stays asked for and is done when the cluster can be reached; `kubectl -n %s annotate workflow %s %s-` takes it back",
+			a.timeout, key.Name, key.Namespace, key.Namespace, key.Name, stellarflow.AnnotationIntents)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "", fmt.Errorf("the hub manager has not answered in %s: check that it runs (`kubectl -n %s get pods`); the request stays and is done when it does; `kubectl -n %s annotate workflow %s %s-` takes it back",
 			a.timeout, stellarflow.SystemNamespace, key.Namespace, key.Name, stellarflow.AnnotationRequest)
 	}
 	if err != nil {
 		return "", err
+	}
+	if refused && a.what == stellarflow.RequestSuspend {
+		return "", fmt.Errorf("workflow %s is not suspended: %s", key, answer)
 	}
 	if refused {
 		return "", fmt.Errorf("workflow %s: the hub manager does not %s it: %s", key, a.what, refusalOf(ctx, hub, a.before.GetUID(), a.asked))
@@ -209,6 +237,8 @@ func answered(before, now *unstructured.Unstructured, what string) (done bool, s
 	old, _ := stellarflow.PlacementOf(before)
 	placement, _ := stellarflow.PlacementOf(now)
 	switch {
+	case what == stellarflow.RequestSuspend && !stellarflow.Completed(now):
+		return suspendAnswered(now, placement.Cluster)
 	case what == stellarflow.RequestAbandon && now.GetAnnotations()[stellarflow.AnnotationAbandoned] != "":
 		return true, firstOf(message, "given up"), false
 	case what == stellarflow.RequestMove && placement.Attempt > old.Attempt:
@@ -219,6 +249,18 @@ func answered(before, now *unstructured.Unstructured, what string) (done bool, s
 		return true, "", true
 	}
 	return false, "", false
+}
+
+// suspendAnswered says what has become of a suspension that admission has taken.
+func suspendAnswered(now *unstructured.Unstructured, cluster stellarflow.ClusterName) (done bool, says string, refused bool) {
+	switch annotations := now.GetAnnotations(); {
+	case annotations[stellarflow.AnnotationSuspended] == "true":
+		return true, fmt.Sprintf("suspended on cluster %s: steps that run go on, no further one begins until argo resume", cluster), false
+	case annotations[stellarflow.AnnotationIntents] != "":
+		return false, "", false
+	default:
+		return true, firstOf(annotations[stellarflow.AnnotationRefused], "it was taken back"), true
+	}
 }
 
 // refusalOf is the newest sentence with which the hub manager refused a request of a Workflow. The event may come a moment after

@@ -94,7 +94,7 @@ func newRoot(env Env, started *bool) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	for _, command := range []*cobra.Command{
 		installCommand(env), uninstallCommand(env), joinCommand(env), leaveCommand(env), clustersCommand(env), explainCommand(env),
-		abandonCommand(env), moveCommand(env), orphansCommand(env), doctorCommand(env), versionCommand(env),
+		suspendCommand(env), abandonCommand(env), moveCommand(env), orphansCommand(env), doctorCommand(env), versionCommand(env),
 	} {
 		noteStart(command, started)
 		root.AddCommand(command)

@@ -117,7 +117,7 @@ func (r *removed) uninstall(ctx context.Context, env Env, hub client.Client, crd
 func uninstallOrder(objects []*unstructured.Unstructured) (guard, manager, rest, definitions []*unstructured.Unstructured) {
 	for _, object := range slices.Backward(objects) { // bindings before policies, the Namespace last
 		switch kind := object.GetKind(); {
-		case strings.HasPrefix(kind, "ValidatingAdmissionPolicy"):
+		case isGuard(kind):
 			guard = append(guard, object)
 		case kind == "Deployment":
 			manager = append(manager, object)
@@ -128,6 +128,11 @@ func uninstallOrder(objects []*unstructured.Unstructured) (guard, manager, rest,
 		}
 	}
 	return guard, manager, rest, definitions
+}
+
+// isGuard reports whether objects of a kind are the guard: the policies and the webhook.
+func isGuard(kind string) bool {
+	return strings.HasPrefix(kind, "ValidatingAdmissionPolicy") || kind == "MutatingWebhookConfiguration"
 }
 
 // waitNoPods waits until the manager has ended.
@@ -180,7 +185,8 @@ func releaseAll(ctx context.Context, env Env, hub client.Client) ([]string, erro
 	return released, nil
 }
 
-// release takes our finalizer from one Workflow, with a test on the value at its index.
+// release takes our finalizer from one Workflow, with a test on the value at its index. What may run elsewhere is left suspended: a dedicated
+// hub may get an Argo controller.
 func release(ctx context.Context, hub client.Client, key client.ObjectKey) error {
 	workflow := stellarflow.NewWorkflowMetadata()
 	if err := hub.Get(ctx, key, workflow); err != nil {
@@ -190,7 +196,12 @@ func release(ctx context.Context, hub client.Client, key client.ObjectKey) error
 	if i < 0 {
 		return nil
 	}
-	patch := fmt.Sprintf(`[{"op":"test","path":"/metadata/finalizers/%d","value":%q},{"op":"remove","path":"/metadata/finalizers/%d"}]`, i, stellarflow.FinalizerCleanup, i)
+	suspend := ""
+	if stellarflow.FollowsWECCopy(workflow) { // the ended ones too: a resubmitted copy has their spec
+		suspend = `,{"op":"add","path":"/spec/suspend","value":true},{"op":"remove","path":"/metadata/annotations/` +
+			strings.ReplaceAll(stellarflow.AnnotationFollows, "/", "~1") + `"}`
+	}
+	patch := fmt.Sprintf(`[{"op":"test","path":"/metadata/finalizers/%d","value":%q},{"op":"remove","path":"/metadata/finalizers/%d"}%s]`, i, stellarflow.FinalizerCleanup, i, suspend)
 	return client.IgnoreNotFound(hub.Patch(ctx, workflow, client.RawPatch(types.JSONPatchType, []byte(patch))))
 }
 

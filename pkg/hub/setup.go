@@ -41,6 +41,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/placement"
 	"stellarflow.io/stellarflow/pkg/hub/policy"
 	"stellarflow.io/stellarflow/pkg/hub/tombstone"
+	"stellarflow.io/stellarflow/pkg/hub/travel"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
@@ -50,6 +51,12 @@ type Options struct {
 	// StoreSecret is the Secret in stellarflow-system with the shared artifact store; without it Workflows run with whatever
 	// artifact repository their clusters have.
 	StoreSecret string
+	// Profile says whether an Argo controller acts on the hub's Workflows; shared if empty.
+	Profile stellarflow.Profile
+	// WebhookAddress is where the admission webhook is served (HOST:PORT), empty or 0 for nowhere.
+	WebhookAddress string
+	// WebhookHost is the name or address by which the API server calls it; guard.Host, its Service, if empty.
+	WebhookHost string
 	// Kubeconfig says which credentials of WECs are dialled.
 	Kubeconfig wec.KubeconfigOptions
 	// Now is the clock.
@@ -81,6 +88,8 @@ type Timing struct {
 	Connection cluster.Timing
 	// Silence is how long a WEC may be away before its Workflows say so.
 	Silence time.Duration
+	// Travel is how often what Workflows need is looked at, and when it is removed; travel.DefaultTiming if zero.
+	Travel travel.Timing
 	// Stuck is how long one piece of work may take before /healthz fails; heartbeat.Limit if zero.
 	Stuck time.Duration
 }
@@ -157,10 +166,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return err
 	}
 	placer := &placement.Reconciler{
-		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections, Tombstones: tombstones,
+		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections, Tombstones: tombstones, Profile: options.Profile,
 		Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now, Metrics: options.Metrics, Beats: h.beats,
 	}
-	syncer := h.syncer(store, placer)
+	carrier := &travel.Carrier{
+		Objects: h.objects, Hub: store, HubID: h.id, Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now, Store: h.store,
+		Policies: mgr.GetClient(),
+	}
+	syncer := h.syncer(store, placer, carrier)
 	syncer.Tombstones = tombstones
 	connections.Handler, placer.Recorded = syncer, syncer.Creator.Attempts.Recorded
 	placer.RestoredAt, syncer.RestoredAt, placer.Skew = connections.RestoredAt, connections.RestoredAt, h.clock.Skew
@@ -177,9 +190,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		(&policy.BindingPolicies{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Fleet: connections}).SetupWithManager(mgr),
 		(&policy.CustomTransforms{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}}).SetupWithManager(mgr),
 		mgr.Add(connections),
+		mgr.Add(&travel.Keeper{Carrier: carrier, Fleet: connections, Cache: mgr.GetClient(), Timing: options.Timing.Travel, Log: h.log.WithName("travel")}),
 		mgr.Add(h.setBack),
 		h.dispatch(ctx, connections),
 		h.addChecks(),
+		h.serveWebhook(ctx),
 	} {
 		if err != nil {
 			return fmt.Errorf("set up the hub: %w", err)
@@ -205,14 +220,14 @@ func (h *hub) connections() (*cluster.Fleet, <-chan event.TypedGenericEvent[*clu
 	}, toCluster, toPlacement
 }
 
-func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer) *lifecycle.Syncer {
+func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer, needs downsync.Needs) *lifecycle.Syncer {
 	return &lifecycle.Syncer{
 		Hub: store, Cache: h.mgr.GetClient(), Placer: placer, Gone: cleanup.NewGone(h.options.Now, h.options.Timing.Gone),
 		Creator: &downsync.Creator{
-			Hub: store, HubID: h.id, HubCore: h.core, Transforms: h.transforms, Store: h.store,
+			Hub: store, HubID: h.id, HubCore: h.core, Transforms: h.transforms, Store: h.store, Needs: needs,
 			Attempts: downsync.NewAttempts(h.options.Timing.Settle), Now: h.options.Now,
 		},
-		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules, Metrics: h.options.Metrics},
+		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules, Profile: h.options.Profile, Metrics: h.options.Metrics},
 		Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("sync"), Now: h.options.Now,
 		Silence: h.options.Timing.Silence, Away: flowcontrol.NewTokenBucketRateLimiter(awayWrites, awayWrites), Metrics: h.options.Metrics,
 	}

@@ -129,11 +129,11 @@ var mutants = map[string]mutant{
 		fault.Setting{},
 		nil,
 		[]replacement{{
-			removal, `	return patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))`,
+			removal, `	return Patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))`,
 			`	if mutant {
 		return nil, nil
 	}
-	return patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))`,
+	return Patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))`,
 		}},
 	},
 }

@@ -315,8 +315,28 @@ func (f *fleet) checkPods(t *testing.T, namespace string) {
 	}
 }
 
-// follow records every state of the Workflows of a namespace from a cluster's etcd, which only the cluster itself can reach.
+// follow records every state of the Workflows of a namespace for the checker of test/chaos.
 func (f *fleet) follow(t *testing.T, c *cluster, namespace string, log *recorder.Log) *recorder.Recorder {
+	t.Helper()
+	book := f.recorder(t, c, namespace, log)
+	book.Shown = shownOnly
+	if err := book.Start(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	return book
+}
+
+// recorder reads every state of the Workflows of a namespace from a cluster's etcd, which only the cluster itself can reach.
+func (f *fleet) recorder(t *testing.T, c *cluster, namespace string, log *recorder.Log) *recorder.Recorder {
+	t.Helper()
+	return &recorder.Recorder{
+		Cluster: c.name, Prefix: recorder.Prefix + namespace + "/", URL: "http://127.0.0.1:2379", Log: log,
+		Client: &http.Client{Transport: &http.Transport{DialContext: dialIn(f.netns(t, c))}},
+	}
+}
+
+// netns is the path of a cluster's network namespace.
+func (f *fleet) netns(t *testing.T, c *cluster) string {
 	t.Helper()
 	layout, err := plan.New(f.root, f.name, len(wecNames))
 	if err != nil {
@@ -326,14 +346,7 @@ func (f *fleet) follow(t *testing.T, c *cluster, namespace string, log *recorder
 	if err != nil {
 		t.Fatal(err)
 	}
-	book := &recorder.Recorder{
-		Cluster: c.name, Prefix: recorder.Prefix + namespace + "/", URL: "http://127.0.0.1:2379", Log: log, Shown: shownOnly,
-		Client: &http.Client{Transport: &http.Transport{DialContext: dialIn(network.NetnsPath(host.Host))}},
-	}
-	if err := book.Start(t.Context(), false); err != nil {
-		t.Fatal(err)
-	}
-	return book
+	return network.NetnsPath(host.Host)
 }
 
 // dialIn dials from inside a network namespace, which is made anew when its cluster is.

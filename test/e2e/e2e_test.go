@@ -28,7 +28,11 @@ var shared = []suite{
 	{"untagged", testUntagged},
 	{"move", testMove},
 	{"shutdown", testShutdown},
-	{"cron", testCron},
+	{"actions", testActions},
+	{"truth", testTruth},
+	{"dependencies", testDependencies},
+	{"beside", testBeside},
+	{"entry", testEntry},
 }
 
 // alone are the suites that disturb the fleet: they run after the others, one by one, in this order.
@@ -37,6 +41,7 @@ var alone = []suite{
 	{"operations", testOperations},
 	{"crash", testCrash},
 	{"chaos", testChaos},
+	{"dedicated", testDedicated},
 	{"doctor", testDoctor},
 	{"escapes", testEscapes},
 	{"leave", testLeave},

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/artifact"
 	"stellarflow.io/stellarflow/pkg/cli/diagnosis"
 )
@@ -42,6 +43,12 @@ type fleet struct {
 	// one by one.
 	obeyed map[diagnosis.ID]bool
 	held   string
+
+	// profile is the hub's; shared if empty. Suites that change it run one by one.
+	profile stellarflow.Profile
+
+	// direct is what the Workflows of testdata/truth come to without us, once somebody has run them. Suites that use it run one by one.
+	direct map[string]map[string]any
 
 	mu   sync.Mutex
 	vars map[string]string // of the fleet's env file

@@ -123,6 +123,9 @@ func (f *fleet) create(t *testing.T, namespace, manifest string) *wfv1.Workflow 
 		t.Fatalf("read the Workflow: %v\n%s", err, manifest)
 	}
 	workflow := &unstructured.Unstructured{Object: object}
+	if f.profile == stellarflow.ProfileDedicated { // as the UI makes it
+		unstructured.RemoveNestedField(object, "spec", "suspend")
+	}
 	shared := workflow.GetNamespace() != ""
 	if !shared {
 		workflow.SetNamespace(namespace)
@@ -135,6 +138,14 @@ func (f *fleet) create(t *testing.T, namespace, manifest string) *wfv1.Workflow 
 		t.Cleanup(func() { f.endWorkflow(t, created.GetNamespace(), created.GetName()) })
 	}
 	return typed(t, created)
+}
+
+// checkSuspend checks what a placed Workflow that runs, or has ended, says of spec.suspend: on a shared hub always true.
+func (f *fleet) checkSuspend(t *testing.T, hubCopy *wfv1.Workflow) {
+	t.Helper()
+	if suspended := hubCopy.Spec.Suspend != nil && *hubCopy.Spec.Suspend; suspended == (f.profile == stellarflow.ProfileDedicated) {
+		t.Errorf("%s: spec.suspend is %v on the hub", hubCopy.Name, suspended)
+	}
 }
 
 func (f *fleet) endWorkflow(t *testing.T, namespace, name string) {

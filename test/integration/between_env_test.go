@@ -24,6 +24,8 @@ import (
 // between is an HTTPS proxy in front of a WEC, as companies have them, with faults that a test chooses.
 type between struct {
 	server *httptest.Server
+	// manager is the hub manager that setUpBetween has started.
+	manager *manager
 
 	mu      sync.Mutex
 	target  *server

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -206,7 +207,12 @@ func (s *server) twoOfAName(t *testing.T) error {
 				return false, fmt.Sprint(createErr, err)
 			}
 			conditions, _, _ := unstructured.NestedSlice(now.Object, "status", "conditions")
-			return len(conditions) > 0, fmt.Sprint(conditions)
+			accepted := slices.ContainsFunc(conditions, func(entry any) bool {
+				condition, _ := entry.(map[string]any)
+				return condition["type"] == "NamesAccepted" && condition["status"] == "True"
+			})
+			// Theirs has to have the names before ours asks for them: while ours was still being deleted, it had not.
+			return len(conditions) > 0 && (accepted || crd == ours), fmt.Sprint(conditions)
 		})
 	}
 	return nil

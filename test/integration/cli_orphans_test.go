@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -102,6 +103,9 @@ func TestUninstallLeavesNothingInTheWay(t *testing.T) {
 	if _, err := workflows(wec1.dynamic).Create(t.Context(), wecCopy, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	for name, origin := range map[string]string{"ours": hubID, "theirs": "another-hub"} {
+		wec1.put(t, "default", cm, name, fmt.Sprintf(`{metadata: {labels: {stellarflow.io/origin: %s, stellarflow.io/dependency: "true"}, annotations: {stellarflow.io/source: ConfigMap/default/%s}}}`, origin, name))
+	}
 	// A credential that leads nowhere does not keep the hub from going.
 	secret, err := hub.core.CoreV1().Secrets(stellarflow.SystemNamespace).Get(t.Context(), "cluster-cluster1", metav1.GetOptions{})
 	if err != nil {
@@ -121,6 +125,9 @@ func TestUninstallLeavesNothingInTheWay(t *testing.T) {
 	left, err := workflows(wec1.dynamic).Get(t.Context(), "runs", metav1.GetOptions{})
 	if err != nil || len(left.GetFinalizers()) != 1 || left.GetFinalizers()[0] != "example.com/other" {
 		t.Errorf("on the cluster our finalizer goes, and no other: %v, %v", left.GetFinalizers(), err)
+	}
+	if wec1.look(t.Context(), t, "default", cm, "ours") != nil || wec1.look(t.Context(), t, "default", cm, "theirs") == nil {
+		t.Error("what the hub had copied there is to go, and nothing else")
 	}
 	user := hub.as(t, "alice")
 	eventually(t, "a user to resume the Workflow", func(ctx context.Context) (bool, string) { // API servers learn of the guard's end after a moment

@@ -33,10 +33,7 @@ func TestDeletedOnTheWEC(t *testing.T) {
 		if err := wec.workflows(ns).Delete(t.Context(), "deleted", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		wec.waitFor(t, ns, "deleted", "the shutdown", func(w *unstructured.Unstructured) bool {
-			shutdown, _, _ := unstructured.NestedString(w.Object, "spec", "shutdown")
-			return shutdown == "Terminate"
-		})
+		wec.waitFor(t, ns, "deleted", "the shutdown", stopping("Terminate"))
 		wec.argo(t, ns, "deleted", "Failed")
 		c.hub.waitFor(t, ns, "deleted", "phase Failed", inPhase("Failed"))
 		wec.waitFor(t, ns, "deleted", "the WEC copy to go", gone)

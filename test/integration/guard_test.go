@@ -80,6 +80,9 @@ func installGuard(t *testing.T, s *server) {
 			t.Fatal(err)
 		}
 		object := &unstructured.Unstructured{Object: m}
+		if object.GetKind() == webhookKind {
+			continue
+		}
 		gvr := schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: resources[object.GetKind()]}
 		if _, err := s.dynamic.Resource(gvr).Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
 			t.Fatalf("create %s %s: %v", object.GetKind(), object.GetName(), err)
@@ -176,7 +179,8 @@ func TestGuard(t *testing.T) {
 			"and it cannot be taken back", false,
 			[]step{{"hub", `{"metadata":{"annotations":{"stellarflow.io/abandoned":"2026-01-01T00:00:00Z"}}}`, ""}, {"alice", `{"metadata":{"annotations":{"stellarflow.io/abandoned":null}}}`, refusedRecord}},
 		},
-		"ForgeAdopts": {"nor adopted by hand", false, []step{{"alice", `{"metadata":{"annotations":{"stellarflow.io/adopts":"cluster1/x"}}}`, refusedRecord}}},
+		"ForgeAdopts":       {"nor adopted by hand", false, []step{{"alice", `{"metadata":{"annotations":{"stellarflow.io/adopts":"cluster1/x"}}}`, refusedRecord}}},
+		"ForgeDependencies": {"nor what it needs", false, []step{{"alice", `{"metadata":{"annotations":{"stellarflow.io/dependencies":"{}"}}}`, refusedRecord}}},
 		"Request": {
 			"anybody may ask, change the question, and take it back", false,
 			[]step{

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +147,39 @@ func TestWaitingEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.hub.waitFor(t, ns, "deselected", "no word of us", untouched)
+}
+
+// TestFailedAtSight creates Workflows as the hub's Argo controller leaves one whose template only clusters have: it is faster than
+// placement, now and then.
+func TestFailedAtSight(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	failed := func(status map[string]any) func(*unstructured.Unstructured) {
+		return func(w *unstructured.Unstructured) {
+			w.SetLabels(map[string]string{
+				"kubestellar.io/cluster": w.GetLabels()["kubestellar.io/cluster"], stellarflow.ArgoLabelCompleted: "true", stellarflow.ArgoLabelPhase: "Error",
+				stellarflow.ArgoLabelArchivingStatus: "Pending",
+			})
+			maps.Copy(status, map[string]any{
+				"phase": "Error", "message": "not found", "finishedAt": time.Now().UTC().Format(time.RFC3339), "conditions": []any{map[string]any{"type": "Completed", "status": "True"}},
+			})
+			w.Object["status"] = status
+		}
+	}
+	c.submit(t, ns, "nowhere", "cluster9", failed(map[string]any{}))
+	c.submit(t, ns, "imported", "cluster1", failed(map[string]any{"nodes": map[string]any{"n": map[string]any{"type": "Pod", "phase": "Failed", "startedAt": "2026-01-02T03:04:05Z"}}}))
+	c.submit(t, ns, "stripped", "cluster1", failed(map[string]any{}), func(w *unstructured.Unstructured) { delete(w.Object, "status") }) // a backup without it
+	c.submit(t, ns, "sent", "cluster1", failed(map[string]any{}))
+	c.wecs["cluster1"].waitFor(t, ns, "sent", "a WEC copy", exists)
+	sent := c.hub.get(t.Context(), ns, "sent")
+	status, _, _ := unstructured.NestedMap(sent.Object, "status")
+	if phase(sent) != "Pending" || status["finishedAt"] != nil || status["conditions"] != nil || stellarflow.Completed(sent) || sent.GetLabels()[stellarflow.ArgoLabelArchivingStatus] != "" {
+		t.Errorf("it still looks ended: %s", describe(sent))
+	}
+	for _, name := range []string{"nowhere", "imported", "stripped"} { // a write of ours would make the hub's controller fail it again, for ever
+		if w := c.hub.get(t.Context(), ns, name); w.GetGeneration() != 1 || !stellarflow.Completed(w) || c.wecs["cluster1"].get(t.Context(), ns, name) != nil {
+			t.Errorf("%s was touched: %s", name, describe(w))
+		}
+	}
 }
 
 func TestRefusals(t *testing.T) {

@@ -27,7 +27,7 @@ func setUpBetween(t *testing.T, o managerOptions) (*clusters, *between, string) 
 	for _, name := range []string{"cluster1", "cluster2"} {
 		c.create(t, policy(name, map[string]string{"name": name}))
 	}
-	startManager(t, c, o)
+	b.manager = startManager(t, c, o)
 	c.condition(t, "cluster1", withReason("Ready"))
 	return c, b, namespace
 }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/guard"
 )
 
 // need shows that a right is needed: what makes the hub use it, and what a person then sees.
@@ -66,9 +68,14 @@ var electionRights = []string{ownRole + "get leases.coordination.k8s.io", ownRol
 // elsewhere are shown needed by other tests, which fail without them.
 var elsewhere = map[string]string{
 	hubRole + "patch workflows/status.argoproj.io": "TestStatusSubresourceOnTheHub", hubRole + "get namespaces": "every test of the manager: Setup reads the hub's identity",
-	hubRole + "get managedclusters.cluster.open-cluster-management.io": "TestClusterLeaves",
+	hubRole + "get managedclusters.cluster.open-cluster-management.io":         "TestClusterLeaves",
+	hubRole + "get mutatingwebhookconfigurations.admissionregistration.k8s.io": webhookRights, hubRole + "patch mutatingwebhookconfigurations.admissionregistration.k8s.io": webhookRights,
+	ownRole + "get secrets": webhookRights, ownRole + "update secrets": webhookRights,
 	ownRole + "get configmaps": "TestAbandonInEveryGap", ownRole + "create configmaps": "TestAbandon", ownRole + "delete configmaps": "TestAbandon",
-	wecRole + "watch workflows.argoproj.io": "TestMainJob", wecRole + "get configmaps": "TestDoctor: stellarflow doctor reads it with the hub's credential",
+	wecRole + "watch workflows.argoproj.io": "TestMainJob",
+	wecRole + "list configmaps":             "TestDependencies", wecRole + "delete configmaps": "TestDependencies",
+	wecRole + "list workflowtemplates.argoproj.io": "TestDependencies", wecRole + "delete workflowtemplates.argoproj.io": "TestDependencies",
+	wecRole + "list clusterworkflowtemplates.argoproj.io": "TestDependencies", wecRole + "delete clusterworkflowtemplates.argoproj.io": "TestDependencies",
 }
 
 // needs has a case for every other right.
@@ -121,6 +128,124 @@ var needs = map[string]need{
 	wecRole + "bind clusterroles.rbac.authorization.k8s.io":   {use: submit, said: "it may not create RoleBinding", denied: "create rolebindings.rbac.authorization.k8s.io"},
 	wecRole + "create configmaps":                             {use: submit, said: "it may not create ConfigMap"},
 	wecRole + "create secrets":                                {use: submit, said: "it may not create Secret"},
+	wecRole + "list pods":                                     {use: retryThere, said: "it may not delete the pods of the steps that run again"},
+	wecRole + "delete pods":                                   {use: retryThere, said: "it may not delete the pods of the steps that run again"},
+
+	hubRole + "get workflowtemplates.argoproj.io":        {use: needsOne(wft), said: "the hub manager may not get workflowtemplates"},
+	hubRole + "get clusterworkflowtemplates.argoproj.io": {use: needsOne(cwft), said: "the hub manager may not get clusterworkflowtemplates"},
+	hubRole + "get configmaps":                           {use: needsOne(cm), said: "the hub manager may not get configmaps"},
+	wecRole + "get workflowtemplates.argoproj.io":        {use: needsOne(wft), said: "it may not get WorkflowTemplate/"},
+	wecRole + "get clusterworkflowtemplates.argoproj.io": {use: needsOne(cwft), said: "it may not get ClusterWorkflowTemplate/"},
+	wecRole + "get configmaps":                           {use: needsOne(cm), said: "it may not get ConfigMap/"},
+
+	hubRole + "get persistentvolumeclaims":    {use: needsClaim, said: "the hub manager may not get persistentvolumeclaims"},
+	wecRole + "get persistentvolumeclaims":    {use: needsClaim, said: "the hub may not look for PersistentVolumeClaim"},
+	wecRole + "create persistentvolumeclaims": {use: needsClaim, said: "it may not create PersistentVolumeClaim/"},
+
+	wecRole + "create workflowtemplates.argoproj.io":        {use: needsOne(wft), said: "it may not create WorkflowTemplate/"},
+	wecRole + "create clusterworkflowtemplates.argoproj.io": {use: needsOne(cwft), said: "it may not create ClusterWorkflowTemplate/"},
+	wecRole + "update workflowtemplates.argoproj.io":        {use: needsNewer(wft), said: "it may not update WorkflowTemplate/"},
+	wecRole + "update clusterworkflowtemplates.argoproj.io": {use: needsNewer(cwft), said: "it may not update ClusterWorkflowTemplate/"},
+	wecRole + "update configmaps":                           {use: needsNewer(cm), said: "it may not update ConfigMap/"},
+}
+
+// needsOne makes an object of a kind on the hub and submits a Workflow that needs it.
+func needsOne(kind stellarflow.Kind) func(*rights, string) {
+	return func(e *rights, name string) {
+		e.c.hub.put(e.t, e.ns, kind, e.ns, `{metadata: {labels: {older: "yes"}}, spec: {}}`)
+		e.submit(name, needing(specNeeding(kind, e.ns)))
+	}
+}
+
+// needsNewer lets a Workflow need an object of which the WEC has an older copy.
+func needsNewer(kind stellarflow.Kind) func(*rights, string) {
+	return func(e *rights, name string) {
+		needsOne(kind)(e, name+"-before")
+		e.onWEC(name + "-before")
+		e.c.hub.patchKind(e.t, e.ns, kind, e.ns, `{"metadata":{"labels":{"newer":"yes"}}}`)
+		e.submit(name, needing(specNeeding(kind, e.ns)))
+	}
+}
+
+// needsClaim submits a Workflow that needs a claim which its policy shares.
+func needsClaim(e *rights, name string) {
+	e.c.create(e.t, sharing(e.ns, "persistentvolumeclaims", "data"))
+	e.c.hub.put(e.t, e.ns, claim, "data", `{spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}`)
+	e.c.submit(e.t, e.ns, name, e.ns, needing(`{entrypoint: main, volumes: [{name: a, persistentVolumeClaim: {claimName: data}}], templates: [{name: main, container: {image: busybox}}]}`))
+}
+
+// specNeeding is a spec that needs one object.
+func specNeeding(kind stellarflow.Kind, name string) string {
+	switch kind {
+	case wft:
+		return fmt.Sprintf(`{workflowTemplateRef: {name: %s}}`, name)
+	case cwft:
+		return fmt.Sprintf(`{workflowTemplateRef: {name: %s, clusterScope: true}}`, name)
+	default:
+		return fmt.Sprintf(`{arguments: {parameters: [{name: a, valueFrom: {configMapKeyRef: {name: %s, key: k}}}]}}`, name)
+	}
+}
+
+// retryThere retries on the hub what has failed on a WEC and left a pod there.
+func retryThere(e *rights, name string) {
+	e.c.running(e.t, e.ns, name, "cluster1")
+	wec := e.c.wecs["cluster1"]
+	wec.pod(e.t, e.ns, wec.get(e.t.Context(), e.ns, name), name+"-2")
+	e.c.fails(e.t, e.ns, name)
+	observed, _ := stellarflow.ParseObserved(e.c.hub.get(e.t.Context(), e.ns, name).GetAnnotations()[stellarflow.AnnotationObserved])
+	e.c.intend(e.t, e.ns, name, stellarflow.Intent{
+		ID: "i", Kind: stellarflow.IntentRetry, Caller: "alice", Base: observed.Hash, Retry: &stellarflow.RetryChange{Removed: []string{"-2"}, Reset: []string{""}, StartedAt: metav1.Now()},
+	})
+}
+
+// webhookRights is the test of the rights to keep the webhook's certificate.
+const webhookRights = "TestRightsOfTheWebhook"
+
+// TestRightsOfTheWebhook takes each right to the webhook's certificate away while a new one is to be made.
+func TestRightsOfTheWebhook(t *testing.T) {
+	c := sharedClusters(t)
+	var hubDenied denials
+	startManager(t, c, managerOptions{webhook: c.serveWebhook(t), hubTransport: hubDenied.wrap})
+	secrets := c.hub.core.CoreV1().Secrets(stellarflow.SystemNamespace)
+	var last types.UID
+	made := func(ctx context.Context) (bool, string) {
+		secret, err := secrets.Get(ctx, guard.Secret, metav1.GetOptions{})
+		if err != nil || len(secret.Data["tls.crt"]) < 100 || secret.UID == last {
+			return false, fmt.Sprint(err)
+		}
+		configuration, err := c.hub.core.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, guard.Configuration, metav1.GetOptions{})
+		return err == nil && bytes.Equal(configuration.Webhooks[0].ClientConfig.CABundle, secret.Data["ca.crt"]), fmt.Sprint(err)
+	}
+	eventually(t, "the first certificate", made)
+	n := 0
+	for _, r := range granted(t, "rbac/cluster_role.yaml", "rbac/role.yaml") {
+		if elsewhere[r.String()] != webhookRights {
+			continue
+		}
+		n++
+		t.Run(r.String(), func(t *testing.T) {
+			secret, err := secrets.Get(t.Context(), guard.Secret, metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			restore := c.hub.without(t, r)
+			if r.verb == "update" {
+				secret.Data["tls.crt"] = []byte("somebody wrote this")
+				_, err = secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+			} else {
+				last, err = secret.UID, secrets.Delete(t.Context(), guard.Secret, metav1.DeleteOptions{})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "a refusal", func(context.Context) (bool, string) { return hubDenied.has(r), "none" })
+			restore()
+			eventually(t, "a certificate again", made)
+		})
+	}
+	if n != 4 {
+		t.Errorf("4 rights are to be shown, and %d are granted", n)
+	}
 }
 
 // TestEachRightIsNeeded takes each right away that config/rbac and config/wec grant: the hub asks for it and is refused, and a person

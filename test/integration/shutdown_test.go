@@ -33,8 +33,8 @@ func (c *clusters) followed(t *testing.T, ns, name string) {
 // change writes to a hub copy's spec what a WEC is not told of, so that the hub manager has to look at the spec again.
 func (c *clusters) change(t *testing.T, ns, name string) {
 	t.Helper()
-	priority, _, _ := unstructured.NestedInt64(c.hub.get(t.Context(), ns, name).Object, "spec", "priority")
-	patch := fmt.Sprintf(`{"spec":{"priority":%d}}`, priority+1)
+	ttl, _, _ := unstructured.NestedInt64(c.hub.get(t.Context(), ns, name).Object, "spec", "ttlStrategy", "secondsAfterCompletion")
+	patch := fmt.Sprintf(`{"spec":{"ttlStrategy":{"secondsAfterCompletion":%d}}}`, ttl+1)
 	if _, err := c.hub.workflows(ns).Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestShutdownBeforeTheCreate(t *testing.T) {
 				return nil, errInjected
 			}
 			if losing.Load() && r.URL.Host == c.wecs["cluster1"].address() && strings.Contains(r.URL.Path, "/workflows") {
-				if r.Method != http.MethodPost { // nor does the watch show it
+				if r.Method != http.MethodPost { // an open watch goes on
 					return nil, errInjected
 				}
 				if response, err := next.RoundTrip(r); err == nil {

@@ -76,6 +76,16 @@ func (e *environment) debianTools() *unit {
 	return u
 }
 
+// debianNATS unpacks NATS's server, which runs with the machine's own C library.
+func (e *environment) debianNATS() *unit {
+	return &unit{
+		title: "NATS of Debian", estimate: 5 * time.Second, disk: 0.1, dir: "debian/nats-" + hashKey(debianRecipe, e.osRelease),
+		build: func(ctx context.Context, dir string) error {
+			return unpackPackages(ctx, dir, filepath.Join(dir, "root"), []string{"nats-server"})
+		},
+	}
+}
+
 // writeBin makes bin in dir, which is going to be at final.
 func writeBin(dir, final string) error {
 	bin := filepath.Join(dir, "bin")

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Ensure returns where the named things are (all of them: All()), building first what the cache lacks. To progress it writes what it builds, which number of how many, and roughly how long that takes; nothing if
+// Ensure returns where the named things are (All and Extra), building first what the cache lacks. To progress it writes what it builds, which number of how many, and roughly how long that takes; nothing if
 // nothing is built. Another Ensure on the same cache waits for this one. An error of a build holds its command and the
 // end of its output; what was built before it stays.
 func Ensure(ctx context.Context, progress io.Writer, names ...Name) (Paths, error) {
@@ -27,7 +27,7 @@ func Ensure(ctx context.Context, progress io.Writer, names ...Name) (Paths, erro
 	for _, name := range names {
 		p, ok := catalog[name]
 		if !ok {
-			return nil, fmt.Errorf("component %q is not known; known are %q", name, All())
+			return nil, fmt.Errorf("component %q is not known; known are %q", name, append(All(), Extra()...))
 		}
 		paths[name] = filepath.Join(env.path(p.unit), p.file)
 		units = append(units, p.unit)

@@ -33,6 +33,7 @@ var goTools = []goTool{
 	{Kubectl, "kubernetes", kubernetesModule, kubernetesModule + "/cmd/kubectl", 25 * time.Second, 1},
 	{MinIO, "minio", "github.com/minio/minio", "github.com/minio/minio", 105 * time.Second, 4},
 	{CoreDNS, "coredns", "github.com/coredns/coredns", "github.com/coredns/coredns", 2 * time.Minute, 4},
+	{ArgoEvents, "argo-events", "github.com/argoproj/argo-events", "github.com/argoproj/argo-events/cmd", 5 * time.Minute, 5},
 }
 
 // goRecipe changes when the way in which Go programs are built changes.

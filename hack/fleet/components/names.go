@@ -43,10 +43,19 @@ const (
 	ZoneInfo   Name = "zoneinfo"    // directory: the time zones
 )
 
+// What no fleet has, and only tests use.
+const (
+	ArgoEvents Name = "argo-events" // its event sources, sensors and controller in one program
+	NATSServer Name = "nats-server" // of Debian; needs nothing but the C library
+)
+
 // Paths says where each Name is: absolute paths.
 type Paths map[Name]string
 
-// All returns every Name that Ensure knows, in the order in which it builds.
+// Extra returns the Names that Ensure knows and a fleet does without, so that none waits until they are built.
+func Extra() []Name { return []Name{ArgoEvents, NATSServer} }
+
+// All returns every Name that a fleet needs, in the order in which Ensure builds.
 func All() []Name {
 	return []Name{
 		DebianBin, Containerd, Shim, Ctr, Runc, CNIPlugins, Iptables, Conntrack, IP, Busybox,

@@ -37,7 +37,7 @@ func TestEveryNameIsProvided(t *testing.T) {
 		t.Fatal(err)
 	}
 	listed := map[Name]bool{}
-	for _, name := range All() {
+	for _, name := range append(All(), Extra()...) {
 		if _, ok := catalog[name]; !ok {
 			t.Errorf("All lists %q, which nothing provides", name)
 		}
@@ -106,14 +106,15 @@ func TestKeysChangeWithTheirInputs(t *testing.T) {
 		changed []Name
 		same    []Name
 	}{
-		"nothing":            {func(*testing.T, *environment) {}, nil, All()},
-		"another Go":         {func(_ *testing.T, e *environment) { e.goVersion = "go1.27.0/linux/amd64" }, []Name{Kubelet, Etcd, Argo}, []Name{Containerd, PythonRoot, ArgoFiles}},
-		"another Debian":     {func(_ *testing.T, e *environment) { e.osRelease = "debian-13/amd64" }, []Name{Containerd, PythonRoot}, []Name{Kubelet, Argo}},
-		"a dependency":       {edit("kubernetes/go.mod", "github.com/blang/semver/v4 v4.0.0", "github.com/blang/semver/v4 v4.0.1"), []Name{Kubelet, KubeAPIServer}, []Name{Etcd, MinIO, Argo}},
-		"a checksum":         {edit("etcd/go.sum", "h1:", "h1:x"), []Name{Etcd}, []Name{Kubelet, MinIO}},
-		"a version of Argo":  {edit("argo/go.mod", argoModule+" v3.7.18", argoModule+" v3.7.19"), []Name{Argo, ArgoExec, WorkflowController, ArgoFiles}, []Name{Etcd}},
-		"Argo's dependency":  {edit("argo/go.sum", "h1:", "h1:x"), []Name{Argo, ArgoExec}, []Name{ArgoFiles, Etcd}},
-		"a version of MinIO": {edit("minio/go.mod", "github.com/minio/minio v0", "github.com/minio/minio v1"), []Name{MinIO}, []Name{CoreDNS}},
+		"nothing":                  {func(*testing.T, *environment) {}, nil, All()},
+		"another Go":               {func(_ *testing.T, e *environment) { e.goVersion = "go1.27.0/linux/amd64" }, []Name{Kubelet, Etcd, Argo}, []Name{Containerd, PythonRoot, ArgoFiles}},
+		"another Debian":           {func(_ *testing.T, e *environment) { e.osRelease = "debian-13/amd64" }, []Name{Containerd, PythonRoot}, []Name{Kubelet, Argo}},
+		"a dependency":             {edit("kubernetes/go.mod", "github.com/blang/semver/v4 v4.0.0", "github.com/blang/semver/v4 v4.0.1"), []Name{Kubelet, KubeAPIServer}, []Name{Etcd, MinIO, Argo}},
+		"a checksum":               {edit("etcd/go.sum", "h1:", "h1:x"), []Name{Etcd}, []Name{Kubelet, MinIO}},
+		"a version of Argo":        {edit("argo/go.mod", argoModule+" v3.7.18", argoModule+" v3.7.19"), []Name{Argo, ArgoExec, WorkflowController, ArgoFiles}, []Name{Etcd}},
+		"a version of Argo Events": {edit("argo-events/go.mod", "github.com/argoproj/argo-events v1.9.7", "github.com/argoproj/argo-events v1.9.8"), []Name{ArgoEvents}, All()},
+		"Argo's dependency":        {edit("argo/go.sum", "h1:", "h1:x"), []Name{Argo, ArgoExec}, []Name{ArgoFiles, Etcd}},
+		"a version of MinIO":       {edit("minio/go.mod", "github.com/minio/minio v0", "github.com/minio/minio v1"), []Name{MinIO}, []Name{CoreDNS}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := copyOfPins(t)

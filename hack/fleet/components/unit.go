@@ -43,6 +43,7 @@ func (e *environment) catalog() (map[Name]provided, error) {
 		CACerts:    {python, "ca-certificates.crt"},
 		MimeTypes:  {python, "mime.types"},
 		ZoneInfo:   {python, "zoneinfo"},
+		NATSServer: {e.debianNATS(), "root/usr/sbin/nats-server"},
 	}
 	for _, name := range []Name{Containerd, Shim, Ctr, Runc, Iptables, Conntrack, IP, Busybox} {
 		all[name] = provided{tools, "bin/" + string(name)}

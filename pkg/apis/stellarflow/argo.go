@@ -11,10 +11,12 @@ import (
 const (
 	ArgoLabelCompleted               = "workflows.argoproj.io/completed"
 	ArgoLabelPhase                   = "workflows.argoproj.io/phase"
+	ArgoLabelArchivingStatus         = "workflows.argoproj.io/workflow-archiving-status"
 	ArgoLabelWorkflow                = "workflows.argoproj.io/workflow"
 	ArgoLabelWorkflowTemplate        = "workflows.argoproj.io/workflow-template"
 	ArgoLabelClusterWorkflowTemplate = "workflows.argoproj.io/cluster-workflow-template"
 	ArgoAnnotationPodNameFormat      = "workflows.argoproj.io/pod-name-format"
+	ArgoAnnotationNodeID             = "workflows.argoproj.io/node-id"
 	ArgoFinalizerArtifactGC          = "workflows.argoproj.io/artifact-gc"
 )
 
@@ -23,6 +25,17 @@ const (
 const (
 	ShutdownStop      = "Stop"
 	ShutdownTerminate = "Terminate"
+)
+
+// Phases of Workflows and nodes that are written or decided by. Source: argo-workflows v3.7.18
+// pkg/apis/workflow/v1alpha1/workflow_types.go, WorkflowPhase and NodePhase.
+const (
+	PhasePending   = "Pending"
+	PhaseRunning   = "Running"
+	PhaseSucceeded = "Succeeded"
+	PhaseSkipped   = "Skipped"
+	PhaseFailed    = "Failed"
+	PhaseError     = "Error"
 )
 
 // Workflows is Argo's resource, on the hub and on every WEC.
@@ -35,6 +48,12 @@ var WorkflowKind = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alp
 // (workflow/controller/operator.go, markWorkflowPhase).
 func Completed(workflow metav1.Object) bool {
 	return workflow.GetLabels()[ArgoLabelCompleted] == "true"
+}
+
+// Suspended reports whether spec.suspend of a Workflow is true. What is no truth value is not.
+func Suspended(workflow *unstructured.Unstructured) bool {
+	value, _, err := unstructured.NestedBool(workflow.Object, "spec", "suspend")
+	return err == nil && value
 }
 
 // Shutdown returns spec.shutdown of a Workflow: ShutdownStop, ShutdownTerminate, or empty. What is neither, and Argo would not know, is
@@ -52,4 +71,11 @@ func NewWorkflowMetadata() *metav1.PartialObjectMetadata {
 	w := &metav1.PartialObjectMetadata{}
 	w.SetGroupVersionKind(WorkflowKind)
 	return w
+}
+
+// NewNamespaceMetadata returns an empty metadata-only Namespace, for caches and watches.
+func NewNamespaceMetadata() *metav1.PartialObjectMetadata {
+	n := &metav1.PartialObjectMetadata{}
+	n.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"})
+	return n
 }

@@ -18,15 +18,32 @@ const (
 	// AnnotationWaiting marks a Workflow that is not placed and whose phase and message say why: they are ours, and go when no
 	// policy selects it any more.
 	AnnotationWaiting = Prefix + "waiting"
-	// AnnotationRequest asks the hub manager for something that only a person may decide: RequestAbandon or RequestMove. It is the
-	// one key under Prefix that people write on a placed Workflow (`stellarflow abandon`, `move` do); the manager removes it with
-	// its answer.
+	// AnnotationRequest asks for something that Argo has no write for: RequestAbandon, RequestMove or RequestSuspend. It is the one key
+	// under Prefix that people write on a placed Workflow (`stellarflow abandon`, `move` and `suspend` do). The manager removes the first
+	// two with its answer; admission makes an Intent of the third.
 	AnnotationRequest = Prefix + "request"
+	// AnnotationIntents holds the Intents that wait, as a JSON list: admission writes it into the request of the person who acts, and the
+	// hub manager takes out what is done or refused. A person may remove it, which takes back what was not done yet.
+	AnnotationIntents = Prefix + "intents"
+	// AnnotationRefused says, in a sentence, why the last intent that was not done was not; the next one takes it away.
+	AnnotationRefused = Prefix + "refused"
+	// AnnotationActions counts what became of intents, as JSON: ActionCounts.
+	AnnotationActions = Prefix + "actions"
+	// AnnotationSuspended is "true" while the WEC copy is suspended: the hub copy always is, unless it has AnnotationFollows.
+	AnnotationSuspended = Prefix + "suspended"
+	// AnnotationLocks is status.synchronization, as JSON, of a hub copy for which the hub's own Argo controller may hold locks: it gives back
+	// what stands there when that ends.
+	AnnotationLocks = Prefix + "locks"
+	// AnnotationFollows, with the value FollowsSuspend, says that spec.suspend of the hub copy is as its WEC copy's, or as a person asks
+	// for it, and not always true: so it is on a dedicated hub. A hub that becomes a shared one makes it true, and takes this away.
+	AnnotationFollows = Prefix + "follows"
 	// AnnotationAbandoned says since when (RFC 3339) a hub copy is given up: its WEC copy may still run and is removed when seen.
 	AnnotationAbandoned = Prefix + "abandoned"
 	// AnnotationAdopts, on a Workflow that is not placed, names the WEC copy (CLUSTER/UID) that it takes over from a hub copy that
 	// is no more. Such a Workflow is never created anywhere.
 	AnnotationAdopts = Prefix + "adopts"
+	// AnnotationDependencies, on both copies, holds the Dependencies: what the Workflow needs and where that came from.
+	AnnotationDependencies = Prefix + "dependencies"
 	// FinalizerCleanup keeps a hub copy until its WEC copy is gone.
 	FinalizerCleanup = Prefix + "cleanup"
 )
@@ -41,8 +58,20 @@ const (
 	AnnotationAttempt = Prefix + "attempt"
 	// AnnotationShutdown holds the hub copy's spec.shutdown that the WEC copy was last given: each is passed on once.
 	AnnotationShutdown = Prefix + "shutdown"
+	// AnnotationApplied holds the ID of the Intent that was done last.
+	AnnotationApplied = Prefix + "applied"
 	// FinalizerHarvest keeps a WEC copy until the hub holds its terminal status.
 	FinalizerHarvest = Prefix + "harvest"
+)
+
+// Keys on what a Workflow needs and the hub has copied to a WEC, beside LabelOrigin.
+const (
+	// LabelDependency, with the value "true", tells such a copy from everything else that has our origin label.
+	LabelDependency = Prefix + "dependency"
+	// AnnotationSource says what it is a copy of, as KIND/NAMESPACE/NAME: an object of another name that says the same is not ours.
+	AnnotationSource = Prefix + "source"
+	// AnnotationSourceHash holds a hash of what was copied: a copy with another one is behind.
+	AnnotationSourceHash = Prefix + "source-sha256"
 )
 
 // Keys on the Lease of a hub on a WEC.
@@ -59,7 +88,12 @@ const (
 	RequestAbandon = "abandon"
 	// RequestMove places a Workflow that certainly runs nowhere on another cluster.
 	RequestMove = "move"
+	// RequestSuspend suspends the WEC copy: the hub copy is suspended already.
+	RequestSuspend = "suspend"
 )
+
+// FollowsSuspend is the value of AnnotationFollows.
+const FollowsSuspend = "suspend"
 
 // Keys on other objects.
 const (
@@ -76,6 +110,18 @@ const (
 	LabelAccept = Prefix + "accept"
 	// AnnotationArgoVersion, on a ManagedCluster, is the Argo Workflows version that the join found.
 	AnnotationArgoVersion = Prefix + "argo-version"
+	// LabelHold, on a Namespace of the hub, has Workflows suspended at their creation: HoldAll or HoldByPolicy. No other value counts.
+	LabelHold = Prefix + "hold"
+	// AnnotationHold, with the value "true" on a BindingPolicy, does so for what it selects where LabelHold is HoldByPolicy.
+	AnnotationHold = Prefix + "hold"
+)
+
+// Values of LabelHold.
+const (
+	// HoldAll holds what any BindingPolicy selects.
+	HoldAll = "true"
+	// HoldByPolicy holds what those select that have AnnotationHold.
+	HoldByPolicy = "policy"
 )
 
 // SystemNamespace is where the hub manager and the credentials of the WECs live, on the hub; on a WEC it holds the

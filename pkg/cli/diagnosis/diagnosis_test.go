@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/artifact"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
@@ -20,7 +21,7 @@ func healthy(change ...func(*Facts)) Facts {
 		Now: now, Installed: true, HubFlags: "--kubeconfig hub", WECFlags: "--hub-kubeconfig hub",
 		Objects: []Object{{Name: "ClusterRole stellarflow-hub"}, {Name: "ValidatingAdmissionPolicy stellarflow-guard-keys", Guard: true}},
 		Manager: Manager{Found: true, Replicas: 2, Image: "hub:1", Leader: "a"},
-		Guarded: []string{"argo"}, Controllers: []string{"argo"},
+		Guarded: []string{"argo"}, Controllers: []string{"argo"}, Running: []string{"argo/workflow-controller"}, Profile: stellarflow.ProfileShared,
 		Clusters: []Cluster{{
 			Name: "cluster1", Joined: true, Credential: true, Argo: "v3.7.18", HubArgo: "v3.7.18", Namespaces: []Namespace{{Name: "argo"}},
 		}},
@@ -46,8 +47,11 @@ func TestNothingIsWrong(t *testing.T) {
 		reason string
 		change func(*Facts)
 	}{
-		"Healthy":    {"nothing is wrong", func(*Facts) {}},
-		"Dedicated":  {"no controller is there and none is held off", func(f *Facts) { f.Controllers, f.Guarded = nil, nil }},
+		"Healthy": {"nothing is wrong", func(*Facts) {}},
+		"Dedicated": {"no controller is there and none is held off", func(f *Facts) {
+			f.Controllers, f.Guarded, f.Running, f.Profile = nil, nil, nil, stellarflow.ProfileDedicated
+		}},
+		"Stopped":    {"a dedicated hub's controller is scaled to 0, and held off if it is not", func(f *Facts) { f.Running, f.Profile = nil, stellarflow.ProfileDedicated }},
 		"OCM":        {"a cluster that never joined is somebody else's", wec1(func(c *Cluster) { c.Joined, c.Credential = false, false })},
 		"NoVersions": {"an unknown version differs from none", wec1(func(c *Cluster) { c.Argo = "" })},
 	}
@@ -93,7 +97,18 @@ func TestFindings(t *testing.T) {
 		},
 		ControllerNotFound: {
 			{"it was removed", func(f *Facts) { f.Guarded = []string{"argo", "old"} }, Warning, install},
-			{"none is left", func(f *Facts) { f.Controllers = nil }, Warning, "stellarflow install --argo-controller none --kubeconfig hub"},
+			{"none is left", func(f *Facts) { f.Controllers, f.Running = nil, nil }, Warning, "stellarflow install --argo-controller none --kubeconfig hub"},
+			{"none is left on a dedicated hub", func(f *Facts) {
+				f.Controllers, f.Running, f.Profile = nil, nil, stellarflow.ProfileDedicated
+			}, Warning, install},
+		},
+		ControllerRuns: {{
+			"somebody started it", func(f *Facts) { f.Profile = stellarflow.ProfileDedicated }, Problem,
+			"kubectl --kubeconfig hub -n argo scale deployment workflow-controller --replicas=0",
+		}},
+		ControllerNone: {
+			{"somebody stopped it", func(f *Facts) { f.Running = nil }, Warning, "stellarflow install --profile dedicated --kubeconfig hub"},
+			{"there never was one", func(f *Facts) { f.Running, f.Controllers, f.Guarded = nil, nil, nil }, Warning, "stellarflow install --profile dedicated --kubeconfig hub"},
 		},
 		StoreMissing: {{"its Secret was deleted", func(f *Facts) { f.Store.Missing = true }, Problem, "stellarflow install --artifact-store FILE --kubeconfig hub"}},
 		StoreInvalid: {{"no endpoint", func(f *Facts) { f.Store.Invalid = "endpoint is missing" }, Problem, "stellarflow install --artifact-store FILE --kubeconfig hub"}},

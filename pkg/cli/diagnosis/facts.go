@@ -33,6 +33,10 @@ type Facts struct {
 	Manager Manager
 	// Guarded are the users that the guard holds off; Controllers those that the Argo controllers of the hub are.
 	Guarded, Controllers []string
+	// Running are the Deployments of those controllers, NAMESPACE/NAME, that are not scaled to 0.
+	Running []string
+	// Profile is the hub's.
+	Profile stellarflow.Profile
 
 	Store Store
 	// StaleSecrets are the Secrets of the hub that hold other credentials than the store's.

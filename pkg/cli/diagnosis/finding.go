@@ -33,6 +33,8 @@ const (
 	GuardDiffers          ID = "guard-differs"
 	ControllerNotGuarded  ID = "argo-controller-not-guarded"
 	ControllerNotFound    ID = "argo-controller-not-found"
+	ControllerRuns        ID = "argo-controller-on-dedicated-hub"
+	ControllerNone        ID = "argo-controller-none-runs"
 	StoreMissing          ID = "store-missing"
 	StoreInvalid          ID = "store-invalid"
 	StoreUnreachable      ID = "store-unreachable"
@@ -69,7 +71,7 @@ func IDs() []ID {
 	return []ID{
 		HubNotInstalled, HubObjectMissing, HubObjectDiffers, HubCRDNotServed, HubArgoMissing, HubRightMissing,
 		ManagerScaledToZero, ManagerUnavailable, ManagerNoLeader,
-		GuardMissing, GuardDiffers, ControllerNotGuarded, ControllerNotFound,
+		GuardMissing, GuardDiffers, ControllerNotGuarded, ControllerNotFound, ControllerRuns, ControllerNone,
 		StoreMissing, StoreInvalid, StoreUnreachable, StoreRefuses, StoreSecretDiffers,
 		ClusterNoCredential, ClusterLeftover, ClusterBadCredential, ClusterUnreachable, ClusterRejects, ClusterRightMissing,
 		ClusterArgoMissing, ClusterArgoDiffers, ClusterClock, ClusterChanged, ClusterLease, ClusterNotConnected, ClusterOldStoreKeys,

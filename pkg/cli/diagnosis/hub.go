@@ -12,7 +12,7 @@ import (
 // install is the command that brings the installation up to date. A hub without an Argo controller has to be told.
 func (f *Facts) install(flags ...string) string {
 	words := []string{"stellarflow install"}
-	if len(f.Controllers) == 0 {
+	if len(f.Controllers) == 0 && f.Profile != stellarflow.ProfileDedicated {
 		words = append(words, "--argo-controller none")
 	}
 	return join(append(append(words, flags...), f.HubFlags)...)
@@ -143,7 +143,32 @@ func (f *Facts) guard() []Finding {
 			})
 		}
 	}
-	return found
+	return append(found, f.profile()...)
+}
+
+// profile says where the Argo controllers that run are not those that the hub's profile is for.
+func (f *Facts) profile() []Finding {
+	var found []Finding
+	if f.Profile == stellarflow.ProfileDedicated {
+		for _, deployment := range f.Running {
+			namespace, name, _ := strings.Cut(deployment, "/")
+			found = append(found, Finding{
+				ControllerRuns, Problem, GroupGuard, "Deployment " + deployment,
+				"an Argo controller runs, and on a dedicated hub none may act on Workflows: it runs here what runs on the clusters too",
+				f.kubectl(fmt.Sprintf("-n %s scale deployment %s --replicas=0", namespace, name)),
+			})
+		}
+		return found
+	}
+	outside := slices.ContainsFunc(f.Guarded, func(user string) bool { return !slices.Contains(f.Controllers, user) })
+	if len(f.Running) > 0 || outside {
+		return nil
+	}
+	return []Finding{{
+		ControllerNone, Warning, GroupGuard, "the hub",
+		"it is a shared one, and no Argo controller runs there: a Workflow that is not suspended runs nowhere. Start the controller, or let this be a dedicated hub",
+		join("stellarflow install --profile "+string(stellarflow.ProfileDedicated), f.HubFlags),
+	}}
 }
 
 func (f *Facts) store() []Finding {

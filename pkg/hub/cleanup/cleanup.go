@@ -14,7 +14,7 @@ import (
 
 // ReleaseHarvest takes the harvest finalizer off a WEC copy. It returns the copy as written, nil if there was nothing to do.
 func ReleaseHarvest(ctx context.Context, wec metadata.Interface, wecCopy *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
-	return patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))
+	return Patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))
 }
 
 // RestoreHarvest puts the harvest finalizer back on a WEC copy that runs again.
@@ -23,13 +23,13 @@ func RestoreHarvest(ctx context.Context, wec metadata.Interface, wecCopy *metav1
 	if operations == nil {
 		return nil, nil //nolint:nilnil // nothing to do is an answer
 	}
-	return patch(ctx, wec, wecCopy, append(hubcopy.Unchanged(wecCopy), operations...))
+	return Patch(ctx, wec, wecCopy, append(hubcopy.Unchanged(wecCopy), operations...))
 }
 
 // Terminate ends a WEC copy that somebody deletes on the WEC while it runs: Argo ignores a deletionTimestamp, and its pods
 // would go on until the finalizer is released.
 func Terminate(ctx context.Context, wec metadata.Interface, wecCopy *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
-	return patch(ctx, wec, wecCopy, []hubcopy.Operation{hubcopy.Add(stellarflow.ShutdownTerminate, "spec", "shutdown")})
+	return Patch(ctx, wec, wecCopy, []hubcopy.Operation{hubcopy.Add(stellarflow.ShutdownTerminate, "spec", "shutdown")})
 }
 
 // Shutdown notes on a WEC copy which spec.shutdown the hub copy has, and gives it that too unless it is only to be noted. It fails with
@@ -39,10 +39,12 @@ func Shutdown(ctx context.Context, wec metadata.Interface, wecCopy *metav1.Parti
 	if give {
 		operations = append(operations, hubcopy.Add(asked, "spec", "shutdown"))
 	}
-	return patch(ctx, wec, wecCopy, operations)
+	return Patch(ctx, wec, wecCopy, operations)
 }
 
-func patch(ctx context.Context, wec metadata.Interface, wecCopy *metav1.PartialObjectMetadata, operations []hubcopy.Operation) (*metav1.PartialObjectMetadata, error) {
+// Patch writes to a WEC copy, if it still is the object that it was. It returns the copy as written, nil if there was nothing to do or it is
+// gone. The error wraps hubcopy.ErrLostRace if a test among the operations failed.
+func Patch(ctx context.Context, wec metadata.Interface, wecCopy *metav1.PartialObjectMetadata, operations []hubcopy.Operation) (*metav1.PartialObjectMetadata, error) {
 	if len(operations) == 0 {
 		return nil, nil //nolint:nilnil // nothing to do is an answer
 	}

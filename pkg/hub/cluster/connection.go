@@ -110,6 +110,15 @@ func (c *Connection) ByHubUID(uid types.UID) []*metav1.PartialObjectMetadata {
 	return nil
 }
 
+// WECCopies returns the metadata of all WEC copies. It is false while the watch is not complete or was lost: some may be missing then.
+func (c *Connection) WECCopies() ([]*metav1.PartialObjectMetadata, bool) {
+	watch := c.watch.Load()
+	if watch == nil || watch.IsLost() {
+		return nil, false
+	}
+	return watch.List(), true
+}
+
 // QueueDepth is how many Workflows wait for a worker.
 func (c *Connection) QueueDepth() int { return c.queue.Len() }
 

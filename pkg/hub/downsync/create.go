@@ -38,6 +38,8 @@ type Creator struct {
 	HubCore kubernetes.Interface
 	// Transforms lists the CustomTransforms.
 	Transforms func(context.Context) ([]v1alpha1.CustomTransform, error)
+	// Needs finds and copies what a Workflow refers to.
+	Needs Needs
 	// Store returns the shared artifact store, nil if none is configured.
 	Store    func(context.Context) (*artifact.Store, error)
 	Attempts *Attempts
@@ -70,18 +72,18 @@ func (c *Creator) Create(ctx context.Context, target Target, key types.Namespace
 	if !placement.RecordedOn(hubCopy) {
 		return Result{}, nil // decided again meanwhile: the cache will show it
 	}
-	store, err := c.Store(ctx)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := c.prepare(ctx, target, hubCopy, store); err != nil {
-		return Result{}, err
+	record, unchanged, err := c.ready(ctx, target, hubCopy)
+	if err != nil || !unchanged {
+		return Result{}, err // one that has changed meanwhile brings the next pass
 	}
 	custom, err := c.Transforms(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	wecCopy, skipped := Object(hubCopy, placement, c.HubID, custom)
+	if record != "" {
+		setAnnotation(wecCopy, stellarflow.AnnotationDependencies, record)
+	}
 	created, err := c.create(ctx, target, key, placement, wecCopy)
 	if err != nil {
 		return Result{}, err
@@ -94,15 +96,51 @@ func (c *Creator) Create(ctx context.Context, target Target, key types.Namespace
 	return result, nil
 }
 
-func (c *Creator) prepare(ctx context.Context, target Target, hubCopy *unstructured.Unstructured, store *artifact.Store) error {
-	if err := c.namespaces.prepareHub(ctx, c.HubCore, preparation{hubID: c.HubID, namespace: hubCopy.GetNamespace(), store: store}, c.Now()); err != nil {
-		return err
+// ready makes a WEC ready for a hub copy: its namespace, and what it needs there, which it returns as its record. It is false if the hub
+// copy has changed meanwhile: what it needs may take long to bring. All of it ends within Settle: what is remembered of what a create
+// counts on lives longer than that, and a slow WEC holds up no worker for good.
+func (c *Creator) ready(ctx context.Context, target Target, hubCopy *unstructured.Unstructured) (record string, unchanged bool, err error) {
+	within, cancel := context.WithTimeout(ctx, Settle)
+	defer cancel()
+	record, unchanged, err = c.makeReady(within, target, hubCopy)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("what it needs on %q is not ready within %s, for requests there are slow: %w", target.Name, Settle, err)
 	}
-	err := c.namespaces.prepare(ctx, preparation{c.HubID, target, hubCopy.GetNamespace(), serviceAccounts(hubCopy.Object), store}, c.Now())
-	if _, refused := isRefusal(err); refused {
+	return record, unchanged, err
+}
+
+func (c *Creator) makeReady(ctx context.Context, target Target, hubCopy *unstructured.Unstructured) (record string, unchanged bool, err error) {
+	store, err := c.Store(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	if err := c.namespaces.accepts(ctx, c.HubID, target, hubCopy.GetNamespace(), c.Now()); err != nil {
+		return "", false, err
+	}
+	baggage, err := c.Needs.Look(ctx, target, hubCopy)
+	if err != nil {
+		return "", false, err
+	}
+	version, err := c.prepare(ctx, target, hubCopy, baggage, store)
+	if err != nil || version == "" {
+		return baggage.Record(), err == nil, err
+	}
+	again, err := c.Hub.Live(ctx, types.NamespacedName{Namespace: hubCopy.GetNamespace(), Name: hubCopy.GetName()})
+	return baggage.Record(), again != nil && again.GetUID() == hubCopy.GetUID() && again.GetResourceVersion() == version, err
+}
+
+func (c *Creator) prepare(ctx context.Context, target Target, hubCopy *unstructured.Unstructured, baggage Baggage, store *artifact.Store) (version string, err error) {
+	if err := c.namespaces.prepareHub(ctx, c.HubCore, preparation{hubID: c.HubID, namespace: hubCopy.GetNamespace(), store: store}, c.Now()); err != nil {
+		return "", err
+	}
+	err = c.namespaces.prepare(ctx, preparation{c.HubID, target, hubCopy.GetNamespace(), baggage.Accounts(), store}, c.Now())
+	if err == nil {
+		version, err = baggage.Bring(ctx)
+	}
+	if _, refused := isRefusal(err); refused || apierrors.IsNotFound(err) { // the namespace may be gone
 		c.namespaces.forget()
 	}
-	return err
+	return version, err
 }
 
 func (c *Creator) create(ctx context.Context, target Target, key types.NamespacedName, placement stellarflow.Placement, wecCopy *unstructured.Unstructured) (*metav1.PartialObjectMetadata, error) {

@@ -55,8 +55,8 @@ func (n *namespaces) prepare(ctx context.Context, p preparation, now time.Time) 
 	if n.isReady(id, now) {
 		return nil
 	}
-	if strings.HasPrefix(namespace, "kube-") {
-		return &Refusal{ReasonNamespaceRefused, fmt.Sprintf("namespace %q is never used on a WEC: create the Workflow in another namespace", namespace)}
+	if err := neverUsed(namespace); err != nil {
+		return err
 	}
 	for _, account := range p.accounts {
 		if wrong := validation.IsDNS1123Subdomain(account); len(wrong) > 0 {
@@ -81,6 +81,44 @@ func (n *namespaces) prepare(ctx context.Context, p preparation, now time.Time) 
 	}
 	n.markReady(id, now)
 	return nil
+}
+
+// neverUsed refuses the namespaces of Kubernetes itself and our own, where credentials are.
+func neverUsed(namespace string) error {
+	if !strings.HasPrefix(namespace, "kube-") && namespace != stellarflow.SystemNamespace {
+		return nil
+	}
+	return &Refusal{ReasonNamespaceRefused, fmt.Sprintf("namespace %q is never used on a WEC: create the Workflow in another namespace", namespace)}
+}
+
+// accepts is Accepts, once in a while for each namespace.
+func (n *namespaces) accepts(ctx context.Context, hubID types.UID, target Target, namespace string, now time.Time) error {
+	id := "accepts/" + string(target.ID) + "/" + namespace
+	if n.isReady(id, now) {
+		return nil
+	}
+	if err := Accepts(ctx, hubID, target, namespace); err != nil {
+		return err
+	}
+	n.markReady(id, now)
+	return nil
+}
+
+// Accepts returns a Refusal if a WEC has a namespace that Workflows of this hub are not to use. It writes nothing. It comes before
+// anything is looked for in the namespace: else a refusal would tell whoever may create Workflows what is there.
+func Accepts(ctx context.Context, hubID types.UID, target Target, namespace string) error {
+	if err := neverUsed(namespace); err != nil {
+		return err
+	}
+	found, err := target.Clients.Core.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return RefusalOf(err, fmt.Sprintf("read namespace %q", namespace))
+	}
+	_, err = accepted(found, hubID, target)
+	return err
 }
 
 // prepareHub puts the shared store's Secret into a namespace of the hub: the Argo server reads artifacts and logs of a
@@ -136,7 +174,13 @@ func ensureNamespace(ctx context.Context, hubID types.UID, target Target, name s
 	if err != nil {
 		return false, RefusalOf(err, fmt.Sprintf("create namespace %q", name))
 	}
-	ours := found.Labels[stellarflow.LabelOrigin] == string(hubID)
+	return accepted(found, hubID, target)
+}
+
+// accepted returns whether a namespace of a WEC is one that this hub made, or a Refusal.
+func accepted(found *corev1.Namespace, hubID types.UID, target Target) (ours bool, err error) {
+	name := found.Name
+	ours = found.Labels[stellarflow.LabelOrigin] == string(hubID)
 	switch {
 	case found.DeletionTimestamp != nil:
 		return false, &Refusal{ReasonNamespaceRefused, fmt.Sprintf("namespace %q is being deleted there: wait until it is gone", name)}

@@ -29,16 +29,11 @@ func Object(hubCopy *unstructured.Unstructured, placement stellarflow.Placement,
 	labels[stellarflow.LabelOrigin] = string(hubID)
 	wecCopy.SetLabels(labels)
 
-	annotations := wecCopy.GetAnnotations()
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[stellarflow.AnnotationHubUID] = string(hubCopy.GetUID())
-	annotations[stellarflow.AnnotationAttempt] = strconv.Itoa(placement.Attempt)
+	setAnnotation(wecCopy, stellarflow.AnnotationHubUID, string(hubCopy.GetUID()))
+	setAnnotation(wecCopy, stellarflow.AnnotationAttempt, strconv.Itoa(placement.Attempt))
 	if asked := stellarflow.Shutdown(wecCopy); asked != "" {
-		annotations[stellarflow.AnnotationShutdown] = asked
+		setAnnotation(wecCopy, stellarflow.AnnotationShutdown, asked)
 	}
-	wecCopy.SetAnnotations(annotations)
 	wecCopy.SetFinalizers([]string{stellarflow.FinalizerHarvest})
 
 	if status := carriedStatus(hubCopy.Object); status != nil {
@@ -61,16 +56,11 @@ func carriedStatus(hubCopy map[string]any) map[string]any {
 	return sent
 }
 
-// serviceAccounts returns the names of the ServiceAccounts that the Workflow's pods run as, sorted as they are used.
-// Source: argo-workflows workflow_types.go, WorkflowSpec.ServiceAccountName and ExecutorConfig.
-func serviceAccounts(hubCopy map[string]any) []string {
-	main, _, _ := unstructured.NestedString(hubCopy, "spec", "serviceAccountName")
-	if main == "" {
-		main = "default"
+func setAnnotation(object *unstructured.Unstructured, key, value string) {
+	annotations := object.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
 	}
-	names := []string{main}
-	if executor, _, _ := unstructured.NestedString(hubCopy, "spec", "executor", "serviceAccountName"); executor != "" && executor != main {
-		names = append(names, executor)
-	}
-	return names
+	annotations[key] = value
+	object.SetAnnotations(annotations)
 }

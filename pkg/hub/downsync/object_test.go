@@ -167,28 +167,6 @@ status: {nodes: {n: {}}}
 	}
 }
 
-func TestServiceAccounts(t *testing.T) {
-	cases := map[string]struct {
-		reason string
-		spec   string
-		want   []string
-	}{
-		"None":         {"pods run as default", "{}", []string{"default"}},
-		"Named":        {"and otherwise as named", "{serviceAccountName: runner}", []string{"runner"}},
-		"Executor":     {"the executor may have its own", "{serviceAccountName: runner, executor: {serviceAccountName: executor}}", []string{"runner", "executor"}},
-		"ExecutorOnly": {"beside default", "{executor: {serviceAccountName: executor}}", []string{"default", "executor"}},
-		"Same":         {"once is enough", "{serviceAccountName: a, executor: {serviceAccountName: a}}", []string{"a"}},
-		"Odd":          {"the WEC refuses it later", "{serviceAccountName: 7, executor: x}", []string{"default"}},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, serviceAccounts(map[string]any{"spec": parse(t, tc.spec)})); diff != "" {
-				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
-			}
-		})
-	}
-}
-
 func TestMetadataOf(t *testing.T) {
 	u := &unstructured.Unstructured{Object: parse(t, sample)}
 	u.SetGeneration(3) // YAML has it as a float

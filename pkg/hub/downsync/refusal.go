@@ -16,6 +16,7 @@ const (
 	ReasonNameTaken             = "NameTaken"
 	ReasonNamespaceRefused      = "NamespaceRefused"
 	ReasonServiceAccountMissing = "ServiceAccountMissing"
+	ReasonDependencyMissing     = "DependencyMissing"
 	ReasonRejected              = "Rejected"
 	ReasonNotAllowed            = "NotAllowed"
 )

@@ -12,8 +12,8 @@ import (
 )
 
 // Limit is how long one piece of work may take before the process counts as stuck. A request to a WEC ends after 10 s and a pass
-// makes some 20 of them at most; the first list of a watch ends after 60 s. What takes longer than this waits for a lock that
-// nobody gives back, and only a restart ends that.
+// makes some 20 of them at most, or deletes pods for 30 s; the first list of a watch ends after 60 s. What takes longer than this waits
+// for a lock that nobody gives back, and only a restart ends that.
 const Limit = 10 * time.Minute
 
 // Beats are what is being done. The zero value is ready, for several goroutines; a nil *Beats takes everything and knows nothing.

@@ -12,23 +12,17 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-const (
-	phasePending = "Pending"
-	phaseFailed  = "Failed"
-	phaseError   = "Error"
-)
-
 // Pending returns the operations that make a Workflow that runs nowhere yet show phase Pending and a message; none if it
 // does. What else its status has (nodes of a memoized resubmit) stays.
 func Pending(workflow *unstructured.Unstructured, message string) []Operation {
 	status, found, err := unstructured.NestedMap(workflow.Object, "status")
 	if !found || err != nil || len(status) == 0 {
-		return append([]Operation{Add(map[string]any{"phase": phasePending, "message": message}, "status")}, pendingLabel(workflow)...)
+		return append([]Operation{Add(map[string]any{"phase": stellarflow.PhasePending, "message": message}, "status")}, pendingLabel(workflow)...)
 	}
-	if status["phase"] == phasePending && status["message"] == message {
+	if status["phase"] == stellarflow.PhasePending && status["message"] == message {
 		return pendingLabel(workflow) // another writer, or an end between two writes, may have left it without
 	}
-	operations := []Operation{Add(phasePending, "status", "phase"), Add(message, "status", "message")}
+	operations := []Operation{Add(stellarflow.PhasePending, "status", "phase"), Add(message, "status", "message")}
 	if status["startedAt"] != nil { // the hub's controller believes that it started; nothing did
 		operations = append(operations, Remove("status", "startedAt"))
 	}
@@ -38,7 +32,7 @@ func Pending(workflow *unstructured.Unstructured, message string) []Operation {
 // pendingLabel sets Argo's phase label: without one its controller reports itself unhealthy after five minutes (argo.md §1.4,
 // healthz).
 func pendingLabel(workflow *unstructured.Unstructured) []Operation {
-	phase := phasePending
+	phase := stellarflow.PhasePending
 	return Set(workflow, "labels", map[string]*string{stellarflow.ArgoLabelPhase: &phase})
 }
 
@@ -46,7 +40,7 @@ func pendingLabel(workflow *unstructured.Unstructured) []Operation {
 // hub's controller begins with it as with a new one; none if its phase is another by now.
 func NotPending(workflow *unstructured.Unstructured) []Operation {
 	phase, _, _ := unstructured.NestedString(workflow.Object, "status", "phase")
-	if phase != phasePending {
+	if phase != stellarflow.PhasePending {
 		return nil
 	}
 	operations := []Operation{Remove("status", "phase")}
@@ -59,7 +53,7 @@ func NotPending(workflow *unstructured.Unstructured) []Operation {
 // Ended returns the operations that end a placed Workflow here, with a message of ours, although nobody says how its WEC copy ended.
 // Its nodes stay as they were last seen.
 func Ended(workflow *unstructured.Unstructured, message string, now time.Time) []Operation {
-	return ended(workflow, phaseError, message, now)
+	return ended(workflow, stellarflow.PhaseError, message, now)
 }
 
 func ended(workflow *unstructured.Unstructured, phase, message string, now time.Time) []Operation {
@@ -74,7 +68,7 @@ func ended(workflow *unstructured.Unstructured, phase, message string, now time.
 // Stopped returns the operations that end a Workflow as Argo does that was stopped or terminated before anything of it ran (argo-workflows
 // v3.7.18 workflow/controller/operator.go): nothing is sent to a cluster any more.
 func Stopped(workflow *unstructured.Unstructured, strategy string, now time.Time) []Operation {
-	operations := ended(workflow, phaseFailed, fmt.Sprintf("Stopped with strategy '%s'", strategy), now)
+	operations := ended(workflow, stellarflow.PhaseFailed, fmt.Sprintf("Stopped with strategy '%s'", strategy), now)
 	if _, found, _ := unstructured.NestedString(workflow.Object, "status", "startedAt"); !found {
 		operations = append(operations, Add(now.UTC().Format(time.RFC3339), "status", "startedAt"))
 	}

@@ -15,14 +15,14 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 )
 
-// The index of the Workflow cache: by cluster for placed, unfinished hub copies, by Ending for finished ones that are being
-// deleted, and Waiting for unfinished Workflows that are not placed.
+// The index of the Workflow cache: by cluster for placed, unfinished hub copies, by Ending for finished ones that something is left to do
+// for, and Waiting for unfinished Workflows that are not placed.
 const (
 	Index   = "stellarflow.placed"
 	Waiting = "-" // no DNS label, as those of Ending
 )
 
-// Ending returns the value of Index for the finished hub copies of a cluster that are being deleted.
+// Ending returns the value of Index for the finished hub copies of a cluster that are being deleted, or of which something is asked.
 func Ending(cluster stellarflow.ClusterName) string { return "ending/" + string(cluster) }
 
 // IndexWorkflow is the client.IndexerFunc of Index.
@@ -31,7 +31,7 @@ func IndexWorkflow(object client.Object) []string {
 	switch completed := stellarflow.Completed(object); {
 	case placed && !completed:
 		return []string{string(placement.Cluster)}
-	case placed && object.GetDeletionTimestamp() != nil:
+	case placed && (object.GetDeletionTimestamp() != nil || object.GetAnnotations()[stellarflow.AnnotationIntents] != ""):
 		return []string{Ending(placement.Cluster)}
 	case !placed && !completed:
 		return []string{Waiting}

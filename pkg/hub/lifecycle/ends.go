@@ -20,9 +20,9 @@ import (
 // reportOrphan is how often an unfinished orphan is looked at again.
 const reportOrphan = 5 * time.Minute
 
-// gone confirms that a WEC copy is gone and then ends the hub copy's wait for it, or says that it vanished.
+// gone confirms that a WEC copy is gone and then ends the hub copy's wait for it, says that it vanished, or does what is asked all the same.
 func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, placement stellarflow.Placement, step Step) (time.Duration, error) {
-	if wait := s.Creator.Attempts.Pending(placement, c.State().LeaseSince, v.Now); wait > 0 && step == FinishCleanup {
+	if wait := s.Creator.Attempts.Pending(placement, c.State().LeaseSince, v.Now); wait > 0 && step != Vanished {
 		return wait, nil // a create whose end nobody knows may still arrive
 	}
 	wait, err := s.Gone.Confirm(ctx, c.Clients, key, placement)
@@ -36,8 +36,12 @@ func (s *Syncer) gone(ctx context.Context, c *cluster.Connection, key types.Name
 	if err != nil || wait > 0 {
 		return wait, err
 	}
-	if step == Vanished {
+	switch step {
+	case Vanished:
 		return 0, s.vanished(ctx, c, key, placement)
+	case RunAgain:
+		return 0, s.runAgain(ctx, c, key, v, placement)
+	default: // FinishCleanup
 	}
 	operations := hubcopy.Release(v.Hub)
 	if operations == nil {

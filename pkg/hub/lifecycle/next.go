@@ -42,6 +42,8 @@ const (
 	ReleaseHarvest Step = "ReleaseHarvest"
 	// RestoreHarvest: the WEC copy runs again (a retry there) and must not vanish unseen.
 	RestoreHarvest Step = "RestoreHarvest"
+	// RunAgain: a retry is asked for, and the WEC copy is gone.
+	RunAgain Step = "RunAgain"
 	// DeleteWECCopy: the hub copy is being deleted.
 	DeleteWECCopy Step = "DeleteWECCopy"
 	// SayHeld: the hub copy is being deleted, and somebody else's finalizer holds the WEC copy too long to keep silent.
@@ -89,6 +91,8 @@ type View struct {
 	Read int64
 	// RestoredAt is when the hub was restored from a backup, zero if it never was.
 	RestoredAt time.Time
+	// Dedicated says that the hub copy's spec.suspend shall be as the WEC copy's.
+	Dedicated bool
 	// Tombstones name WEC copies of this name on this WEC that were given up.
 	Tombstones []tombstone.Tombstone
 	// Silence is how long a WEC may be away before that is said.
@@ -153,7 +157,7 @@ func next(v View) (Step, time.Duration) {
 	case !placed:
 		return Orphaned, 0
 	case placement.ClusterID != v.ClusterID:
-		if stellarflow.Completed(v.Hub) && v.Hub.DeletionTimestamp == nil {
+		if v.done() {
 			return Nothing, 0
 		}
 		return SayClusterChanged, 0
@@ -186,13 +190,26 @@ func hubPlacement(v View) (stellarflow.Placement, bool) {
 	return placement, ok && placement.Cluster == v.Cluster && !stellarflow.Abandoned(v.Hub)
 }
 
+// ifAsked returns the step for an ended Workflow whose WEC copy is not there.
+func (v View) ifAsked() Step {
+	if v.Hub.Annotations[stellarflow.AnnotationIntents] != "" {
+		return RunAgain
+	}
+	return Nothing
+}
+
+// done reports whether a hub copy waits for nothing from its cluster.
+func (v View) done() bool {
+	return stellarflow.Completed(v.Hub) && v.Hub.DeletionTimestamp == nil && v.Hub.Annotations[stellarflow.AnnotationIntents] == ""
+}
+
 // asked reports whether a person asks for another cluster.
 func (v View) asked() bool {
 	return v.Hub.Annotations[stellarflow.AnnotationRequest] == stellarflow.RequestMove
 }
 
 func whileAway(v View, placed bool) (Step, time.Duration) {
-	if !placed || stellarflow.Completed(v.Hub) && v.Hub.DeletionTimestamp == nil || strings.HasPrefix(v.Hub.Annotations[stellarflow.AnnotationSync], unreachable(v.Cluster)) {
+	if !placed || v.done() || strings.HasPrefix(v.Hub.Annotations[stellarflow.AnnotationSync], unreachable(v.Cluster)) {
 		return Nothing, 0
 	}
 	if wait := v.Silence - v.Now.Sub(v.AwaySince); wait > 0 {
@@ -211,7 +228,7 @@ func withoutWECCopy(v View, placement stellarflow.Placement) Step {
 	case v.Hub.DeletionTimestamp != nil:
 		return FinishCleanup
 	case stellarflow.Completed(v.Hub):
-		return Nothing
+		return v.ifAsked()
 	case placement.WECUID != "":
 		return Vanished
 	case v.Seen != "":
@@ -240,7 +257,7 @@ func withForeignCopy(v View, placement stellarflow.Placement) Step {
 	case ending && !seen:
 		return FinishCleanup
 	case ended && !ending:
-		return Nothing
+		return v.ifAsked()
 	case seen:
 		return SayDisowned
 	case v.Seen != "":
@@ -264,7 +281,7 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 	held := slices.Contains(v.WEC.Finalizers, stellarflow.FinalizerHarvest)
 	ended := stellarflow.Completed(v.WEC)
 	dying := v.WEC.DeletionTimestamp != nil && !ended // a pass sees to it that it is terminated, mirrored or not
-	if v.Settled != v.Version() && (dying || !mirrored(v)) || v.Hub.Annotations[stellarflow.AnnotationSync] != "" {
+	if v.Settled != v.Version() && (dying || !mirrored(v)) || v.toAnswer() {
 		return Mirror, 0
 	}
 	switch {
@@ -274,6 +291,13 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 		return RestoreHarvest, 0
 	}
 	return Nothing, 0
+}
+
+// toAnswer reports whether a pass has something to do for what the hub copy itself says.
+func (v View) toAnswer() bool {
+	said := v.Hub.Annotations[stellarflow.AnnotationSync] + v.Hub.Annotations[stellarflow.AnnotationIntents]
+	shared := v.Dedicated && !stellarflow.FollowsWECCopy(v.Hub) && !stellarflow.Completed(v.Hub) // placed when the hub was that
+	return said != "" || shared
 }
 
 func mirrored(v View) bool {

@@ -61,6 +61,8 @@ func hubDeletingLong(c *copies) {
 }
 func wecDeleting(c *copies) { c.wec.DeletionTimestamp = &metav1.Time{Time: now} }
 func hubEnded(c *copies)    { c.hub.Labels[stellarflow.ArgoLabelCompleted] = "true" }
+func hubAsked(c *copies)    { c.hub.Annotations[stellarflow.AnnotationIntents] = "[...]" }
+func dedicated(c *copies)   { c.view.Dedicated = true }
 func wecEnded(c *copies)    { c.wec.Labels[stellarflow.ArgoLabelCompleted] = "true" }
 func otherCluster(c *copies) {
 	c.view.ClusterID = "id-2"
@@ -144,17 +146,27 @@ func nextCases() map[string]nextCase {
 		"ClusterChangedEnded":    {"what has ended needs no cluster", newView(otherCluster, hubEnded), Nothing, 0},
 		"ClusterChangedDeleting": {"its copy cannot be deleted, which is said", newView(otherCluster, hubEnded, hubDeleting), SayClusterChanged, 0},
 
-		"Create":             {"placed, never seen there", newView(noWEC, unknown), Create, 0},
-		"CreatedBefore":      {"created by this process, not recorded, removed by force: it is recorded, never created again", newView(noWEC, unknown, seenHere), RecordSeen, 0},
-		"CreatedBeforeOther": {"the same, and somebody else took the name", newView(unknown, foreignUID, seenHere), RecordSeen, 0},
-		"CreatedBeforeEnded": {"it was ended on the hub meanwhile", newView(noWEC, unknown, seenHere, hubEnded), Nothing, 0},
-		"CreatedBeforeGoes":  {"it is being deleted anyway", newView(noWEC, unknown, seenHere, hubDeleting), FinishCleanup, 0},
-		"NoCopyEnded":        {"ended before it was created: nothing runs", newView(noWEC, unknown, hubEnded), Nothing, 0},
-		"NoCopySeenEnded":    {"the WEC's own cleaning took it", newView(noWEC, hubEnded), Nothing, 0},
-		"NoCopyDeleting":     {"the wait can end", newView(noWEC, hubDeleting), FinishCleanup, 0},
-		"NoCopyDeletingNew":  {"deleted before it was created", newView(noWEC, unknown, hubDeleting), FinishCleanup, 0},
-		"NoCopyDeletingDone": {"ended, then deleted", newView(noWEC, hubEnded, hubDeleting), FinishCleanup, 0},
-		"Vanished":           {"seen once and gone: never created again", newView(noWEC), Vanished, 0},
+		"Create":              {"placed, never seen there", newView(noWEC, unknown), Create, 0},
+		"CreatedBefore":       {"created by this process, not recorded, removed by force: it is recorded, never created again", newView(noWEC, unknown, seenHere), RecordSeen, 0},
+		"CreatedBeforeOther":  {"the same, and somebody else took the name", newView(unknown, foreignUID, seenHere), RecordSeen, 0},
+		"CreatedBeforeEnded":  {"it was ended on the hub meanwhile", newView(noWEC, unknown, seenHere, hubEnded), Nothing, 0},
+		"CreatedBeforeGoes":   {"it is being deleted anyway", newView(noWEC, unknown, seenHere, hubDeleting), FinishCleanup, 0},
+		"NoCopyEnded":         {"ended before it was created: nothing runs", newView(noWEC, unknown, hubEnded), Nothing, 0},
+		"NoCopySeenEnded":     {"the WEC's own cleaning took it", newView(noWEC, hubEnded), Nothing, 0},
+		"NoCopyDeleting":      {"the wait can end", newView(noWEC, hubDeleting), FinishCleanup, 0},
+		"NoCopyDeletingNew":   {"deleted before it was created", newView(noWEC, unknown, hubDeleting), FinishCleanup, 0},
+		"NoCopyAskedAgain":    {"a retry of what is not there any more is a new attempt", newView(noWEC, hubEnded, hubAsked), RunAgain, 0},
+		"NoCopyAskedDeleted":  {"it is to go, whatever was asked before", newView(noWEC, hubEnded, hubAsked, hubDeleting), FinishCleanup, 0},
+		"NoCopyAsked":         {"what vanished while it ran cannot be acted on", newView(noWEC, hubAsked), Vanished, 0},
+		"NameTakenAsked":      {"its copy is gone, and another has the name", newView(foreignUID, hubEnded, hubAsked), RunAgain, 0},
+		"Asked":               {"what is asked is done although nothing else has changed", newView(hubAsked, settled("wec-1/100/7")), Mirror, 0},
+		"PlacedWhenShared":    {"the hub is a dedicated one now, and spec.suspend is to be mirrored", newView(dedicated, settled("wec-1/100/7")), Mirror, 0},
+		"EndedWhenShared":     {"it shows its end, and that is enough", newView(dedicated, hubEnded, wecEnded, notHeld), Nothing, 0},
+		"AskedOfEndedAway":    {"a retry that waits has to say why", newView(away(time.Hour), hubEnded, hubAsked), SayUnreachable, 0},
+		"AskedOfEndedChanged": {"a retry that nobody will do has to say why", newView(otherCluster, hubEnded, hubAsked), SayClusterChanged, 0},
+		"AskedAway":           {"it waits for the cluster", newView(away(time.Hour), hubAsked, saysAway), Nothing, 0},
+		"NoCopyDeletingDone":  {"ended, then deleted", newView(noWEC, hubEnded, hubDeleting), FinishCleanup, 0},
+		"Vanished":            {"seen once and gone: never created again", newView(noWEC), Vanished, 0},
 
 		"NameTaken":             {"another of our Workflows is there", newView(unknown, foreignUID), SayNameTaken, 0},
 		"NameTakenAttempt":      {"a copy of another attempt is not this one's", newView(unknown, foreignTry), SayNameTaken, 0},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,9 +27,6 @@ const (
 	eventShutdown        = "ShutdownPassedOn"
 	eventShutdownRefused = "ShutdownRefused"
 )
-
-// request is what a spec.shutdown counts as.
-var request = map[string]string{stellarflow.ShutdownStop: metrics.RequestStop, stellarflow.ShutdownTerminate: metrics.RequestTerminate}
 
 // shutdown is what has become of the hub copy's spec.shutdown on the WEC.
 type shutdown struct {
@@ -121,7 +119,7 @@ func (s *Syncer) passOn(ctx context.Context, c *cluster.Connection, key types.Na
 		return s.refusedShutdown(c, v, shutdown{live: live, behind: err}, asked), nil //nolint:nilerr // it is in the result
 	}
 	if written != nil && step == tellAsked {
-		s.Metrics.Requested(request[asked], metrics.ResultDone)
+		s.Metrics.Requested(strings.ToLower(asked), metrics.ResultDone)
 		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeNormal, eventShutdown, "Shutdown", "spec.shutdown: %s was passed on to cluster %s", asked, c.Name)
 	}
 	return shutdown{live: live}, nil
@@ -136,7 +134,7 @@ func (s *Syncer) refusedShutdown(c *cluster.Connection, v View, result shutdown,
 	result.refused = stellarflow.OneLine(fmt.Sprintf("spec.shutdown %q is not passed on to cluster %s, and tried again: %s", asked, c.Name, refusal.Message), maxSaid)
 	if v.Hub.Annotations[stellarflow.AnnotationSync] != result.refused {
 		if asked != "" {
-			s.Metrics.Requested(request[asked], metrics.ResultRefused)
+			s.Metrics.Requested(strings.ToLower(asked), metrics.ResultRefused)
 		}
 		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventShutdownRefused, "Shutdown", "%s", result.refused)
 	}

@@ -77,7 +77,7 @@ type Syncer struct {
 	memory sync.Map // types.UID of a hub copy -> memory
 }
 
-// Keys returns the hub copies on a cluster that something is left to do for: the unfinished, the deleted and the given-up ones. For
+// Keys returns the hub copies on a cluster that something is left to do for: the unfinished, the deleted, the given-up and the asked ones. For
 // the others a WEC copy in the watch is the reason to look.
 func (s *Syncer) Keys(ctx context.Context, name stellarflow.ClusterName) ([]types.NamespacedName, error) {
 	var keys []types.NamespacedName
@@ -145,6 +145,7 @@ func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, ke
 	view := View{
 		Hub: hubCopy, WEC: connection.WECCopy(key), Cluster: connection.Name, ClusterID: state.ID(),
 		Connected: state.Connected, AwaySince: state.Since, Silence: s.Silence, Now: s.Now(),
+		Dedicated: s.Mirrorer.Profile == stellarflow.ProfileDedicated,
 	}
 	if s.RestoredAt != nil {
 		view.RestoredAt = s.RestoredAt()
@@ -175,7 +176,7 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 		return 0, s.onWEC(c, key, v.WEC)(cleanup.RestoreHarvest(ctx, c.Clients.Metadata, v.WEC))
 	case DeleteWECCopy, Bury:
 		return 0, s.onWEC(c, key, v.WEC)(cleanup.DeleteWECCopy(ctx, c.Clients.Metadata, v.WEC))
-	case FinishCleanup, Vanished:
+	case FinishCleanup, Vanished, RunAgain:
 		return s.gone(ctx, c, key, v, placement, step)
 	case Orphaned:
 		return s.orphan(ctx, c, key, v)
@@ -285,14 +286,24 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
 }
 
-// bothWays lets the WEC copy follow the hub copy's spec.shutdown and the hub copy show the WEC copy.
+// bothWays lets the WEC copy follow the hub copy's spec.shutdown and what people ask of it, and the hub copy show the WEC copy.
 func (s *Syncer) bothWays(ctx context.Context, c *cluster.Connection, v View, pass upsync.Pass) (shutdown, *metav1.PartialObjectMetadata, error) {
 	told, err := s.passOn(ctx, c, pass.Key, v, pass.WECCopy)
 	if err != nil {
 		return told, nil, err
 	}
-	pass.Live, pass.Behind, pass.Sync, pass.Retried = told.live, told.behind != nil, told.refused, told.retried
+	asked := s.carryOut(ctx, c, v, pass)
+	if asked.again {
+		return told, nil, fmt.Errorf("workflow %s: %w: its copy was changed for a person", pass.Key, hubcopy.ErrLostRace)
+	}
+	if told.behind == nil {
+		told.behind = asked.failed
+	}
+	pass.Live, pass.Behind, pass.Sync, pass.Retried, pass.Settled = told.live, told.behind != nil, told.refused, told.retried, asked.settled
 	written, err := s.Mirrorer.Mirror(ctx, pass)
+	if err == nil {
+		s.report(c, v, asked)
+	}
 	return told, written, err
 }
 

@@ -254,19 +254,21 @@ const (
 	RequestTerminate = "terminate"
 )
 
-// Results of requests.
+// Results of requests. One that waits for its cluster is asked before it is done or refused.
 const (
+	ResultAsked   = "asked"
 	ResultDone    = "done"
 	ResultRefused = "refused"
 )
 
-// Requested says what became of a person's request: ResultDone or ResultRefused. A request that is none of ours is counted as other,
+// Requested says what became of a person's request: ResultAsked, ResultDone or ResultRefused. A request that is none of ours is counted as other,
 // because people may write anything there.
 func (m *Metrics) Requested(request, result string) {
 	if m == nil {
 		return
 	}
-	if !slices.Contains([]string{stellarflow.RequestAbandon, stellarflow.RequestMove, RequestStop, RequestTerminate}, request) {
+	known := []string{stellarflow.RequestAbandon, stellarflow.RequestMove, RequestStop, RequestTerminate}
+	if !slices.Contains(known, request) && !slices.Contains(stellarflow.IntentKinds, stellarflow.IntentKind(request)) {
 		request = "other"
 	}
 	m.requests.WithLabelValues(request, result).Inc()

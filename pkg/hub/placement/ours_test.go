@@ -2,7 +2,9 @@ package placement
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,8 +29,8 @@ func TestSuspended(t *testing.T) {
 		`{"spec":{"suspend":true}}`: true, `{"spec":{"suspend":false}}`: false, `{"spec":{}}`: false, `{}`: false, `{"spec":{"suspend":"true"}}`: false,
 		`{"spec":{"suspend":null}}`: false, `{"spec":"x"}`: false,
 	} {
-		if got := suspended(workflow(t, text)); got != want {
-			t.Errorf("suspended(%s) = %v", text, got)
+		if got := stellarflow.Suspended(workflow(t, text)); got != want {
+			t.Errorf("Suspended(%s) = %v", text, got)
 		}
 	}
 }
@@ -65,6 +67,121 @@ func TestStarted(t *testing.T) {
 				t.Errorf("%s: started() = %v", tc.reason, got)
 			}
 		})
+	}
+}
+
+func TestFailedAtSight(t *testing.T) {
+	const at, before = `"finishedAt":"2026-01-02T03:04:05Z"`, `"finishedAt":"2025-01-02T03:04:05Z"`
+	cases := map[string]struct {
+		reason  string
+		labels  string
+		age     time.Duration
+		rest    string
+		sight   bool
+		unbegun bool
+	}{
+		"Error":     {"a template is missing on the hub", `"completed":"true","phase":"Error"`, time.Second, `"status":{"phase":"Error",` + at + `}`, true, true},
+		"Failed":    {"its spec is not valid there", `"completed":"true","phase":"Failed"`, time.Second, `"status":{"phase":"Failed","nodes":{},` + at + `}`, true, true},
+		"Old":       {"that was seen as its end by now", `"completed":"true","phase":"Error"`, young, `"status":{"phase":"Error",` + at + `}`, false, true},
+		"Succeeded": {"imported with its end", `"completed":"true","phase":"Succeeded"`, time.Second, `"status":{"phase":"Succeeded",` + at + `}`, false, false},
+		"Running":   {"not ended", `"completed":"false","phase":"Running"`, time.Second, `"status":{"phase":"Running"}`, false, false},
+		"Imported":  {"it failed before it was created here", `"completed":"true","phase":"Failed"`, time.Second, `"status":{"phase":"Failed",` + before + `}`, true, false},
+		"Stripped":  {"an export or a backup without its status", `"completed":"true","phase":"Failed"`, time.Second, `"spec":{"suspend":true}`, true, false},
+		"Nodes":     {"it has done something", `"completed":"true","phase":"Failed"`, time.Second, `"status":{"phase":"Failed","nodes":{"n":{}},` + at + `}`, true, false},
+		"Packed":    {"as before, many", `"completed":"true","phase":"Failed"`, time.Second, `"status":{"phase":"Failed","compressedNodes":"x",` + at + `}`, true, false},
+		"Offloaded": {"as before, more", `"completed":"true","phase":"Failed"`, time.Second, `"status":{"phase":"Failed","offloadNodeStatusVersion":"x",` + at + `}`, true, false},
+		"Odd":       {"not understood: leave it alone", `"completed":"true","phase":"Failed"`, time.Second, `"status":{"phase":"Failed","nodes":[1],` + at + `}`, true, false},
+		"Stopped":   {"a person has ended it", `"completed":"true","phase":"Failed"`, time.Second, `"spec":{"shutdown":"Stop"},"status":{"phase":"Failed",` + at + `}`, true, false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			labels := strings.NewReplacer(`"completed"`, `"workflows.argoproj.io/completed"`, `"phase":`, `"workflows.argoproj.io/phase":`).Replace(tc.labels)
+			w := workflow(t, `{"metadata":{"creationTimestamp":"2026-01-02T03:04:05Z","labels":{`+labels+`}},`+tc.rest+`}`)
+			if got := failedAtSight(w, tc.age); got != tc.sight {
+				t.Errorf("%s: failedAtSight() = %v", tc.reason, got)
+			}
+			if got := unbegun(w); got != tc.unbegun {
+				t.Errorf("%s: unbegun() = %v", tc.reason, got)
+			}
+		})
+	}
+}
+
+func TestDeadlocked(t *testing.T) {
+	cases := map[string]struct{ reason, spec, status, want string }{
+		"None":      {"no locks", `{}`, `{}`, ""},
+		"Local":     {"each controller has locks of its own", `{"synchronization":{"mutexes":[{"name":"m"}],"semaphores":[{"configMapKeyRef":{"name":"c","key":"k"}}],"mutex":{"name":"n","database":false}}}`, `{}`, ""},
+		"Mutex":     {"the hub's controller holds it", `{"synchronization":{"mutexes":[{"name":"l"},{"name":"m","database":true}]}}`, `{}`, `mutex "m"`},
+		"Semaphore": {"as before", `{"synchronization":{"semaphores":[{"database":{"key":"k"}}]}}`, `{}`, `semaphore "k"`},
+		"Older":     {"the older fields", `{"synchronization":{"semaphore":{"database":{"key":"k"}}}}`, `{}`, `semaphore "k"`},
+		"OlderM":    {"the older fields", `{"synchronization":{"mutex":{"name":"m","database":true}}}`, `{}`, `mutex "m"`},
+		"Template":  {"of the template that it is made from", `{}`, `{"storedWorkflowTemplateSpec":{"synchronization":{"mutexes":[{"name":"m","database":true}]}}}`, `mutex "m"`},
+		"Steps":     {"those of a template are taken where it runs", `{"templates":[{"synchronization":{"mutexes":[{"name":"m","database":true}]}}]}`, `{}`, ""},
+		"Odd":       {"not understood: its cluster will say so", `{"synchronization":{"mutexes":"m"}}`, `{}`, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := deadlocked(workflow(t, `{"spec":`+tc.spec+`,"status":`+tc.status+`}`))
+			if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+				t.Errorf("%s: deadlocked() = %q", tc.reason, got)
+			}
+		})
+	}
+}
+
+func TestLocks(t *testing.T) {
+	cases := map[string]struct{ reason, spec, want string }{
+		"None": {"most have none", `{"spec":{}}`, ""},
+		"Mutexes": {
+			"of the whole Workflow", `{"spec":{"synchronization":{"mutexes":[{"name":"a"},{"name":"b","namespace":"argo"}],"mutex":{"name":"c"}}}}`,
+			`{"mutex":{"holding":[{"mutex":"argo/Mutex/a","holder":"argo/w"},{"mutex":"argo/Mutex/b","holder":"argo/w"},{"mutex":"argo/Mutex/c","holder":"argo/w"}],` +
+				`"waiting":[{"mutex":"argo/Mutex/a","holder":"argo/w"},{"mutex":"argo/Mutex/b","holder":"argo/w"},{"mutex":"argo/Mutex/c","holder":"argo/w"}]}}`,
+		},
+		"Template": {
+			"of the template that it is made from", `{"status":{"storedWorkflowTemplateSpec":{"synchronization":{"mutexes":[{"name":"a"}]}}}}`,
+			`{"mutex":{"holding":[{"mutex":"argo/Mutex/a","holder":"argo/w"}],"waiting":[{"mutex":"argo/Mutex/a","holder":"argo/w"}]}}`,
+		},
+		"Unknown":  {"one whose name is made when it runs: Argo's controller would not start with it", `{"spec":{"synchronization":{"mutexes":[{"name":"{{workflow.name}}"},{"name":"a/b"},{"name":""}]}}}`, ""},
+		"Others":   {"another namespace is not ours to hold", `{"spec":{"synchronization":{"mutexes":[{"name":"a","namespace":"other"}],"semaphores":[{"namespace":"other","configMapKeyRef":{"name":"c","key":"k"}}]}}}`, ""},
+		"Database": {"it is not placed with those", `{"spec":{"synchronization":{"mutexes":[{"name":"a","database":true}]}}}`, ""},
+		"Odd":      {"not understood", `{"spec":{"synchronization":[]}}`, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := workflow(t, tc.spec)
+			w.SetNamespace("argo")
+			w.SetName("w")
+			got, err := (&Reconciler{}).locks(t.Context(), w)
+			if err != nil || got != tc.want {
+				t.Errorf("%s: %v -want +got:\n%s", tc.reason, err, cmp.Diff(tc.want, got))
+			}
+		})
+	}
+}
+
+func TestUnfailed(t *testing.T) {
+	w := workflow(t, `{"metadata":{"labels":{"a":"b","workflows.argoproj.io/completed":"true","workflows.argoproj.io/workflow-archiving-status":"Pending"}},
+		"status":{"phase":"Error","message":"x","finishedAt":"2026-01-02T03:04:05Z","conditions":[{"type":"Completed","status":"True"}]}}`)
+	want := []hubcopy.Operation{
+		hubcopy.Remove("metadata", "labels", stellarflow.ArgoLabelCompleted), hubcopy.Remove("metadata", "labels", stellarflow.ArgoLabelArchivingStatus),
+		hubcopy.Remove("status", "finishedAt"), hubcopy.Remove("status", "conditions"),
+	}
+	if diff := cmp.Diff(want, unfailed(w)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestUntouched(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"spec":{}}`: true, `{"spec":{"suspend":false}}`: true, `{"spec":{},"status":{"nodes":{"n":{}}}}`: true, `{"spec":{},"status":{"phase":""}}`: true,
+		`{"spec":{},"status":{"phase":"Running"}}`: false, `{"spec":{},"status":{"phase":"Pending"}}`: false, `{"spec":{},"status":{"phase":"Succeeded"}}`: false,
+		`{"metadata":{"annotations":{"stellarflow.io/waiting":"true"}},"spec":{},"status":{"phase":"Pending"}}`: true,
+		`{"metadata":{"annotations":{"stellarflow.io/waiting":"true"}},"spec":{},"status":{"phase":"Running"}}`: false,
+		`{"spec":{"suspend":"no"}}`: false, `{"spec":{},"status":{"phase":1}}`: false,
+	} {
+		if got := untouched(workflow(t, text)); got != want {
+			t.Errorf("untouched(%s) = %v", text, got)
+		}
 	}
 }
 

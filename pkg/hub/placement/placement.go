@@ -67,9 +67,11 @@ type Reconciler struct {
 	// Cache reads policies, clusters, namespaces and Workflow metadata; Live reads pods.
 	Cache, Live client.Reader
 	Fleet       Fleet
-	Tombstones  *tombstone.Store
-	Recorder    events.EventRecorder
-	Now         func() time.Time
+	// Profile says whether a Workflow has to be suspended to be placed, and stays so; shared if empty.
+	Profile    stellarflow.Profile
+	Tombstones *tombstone.Store
+	Recorder   events.EventRecorder
+	Now        func() time.Time
 	// RestoredAt returns when the hub was restored from a backup, zero if it never was; nil for never.
 	RestoredAt func() time.Time
 	// Skew returns how far the clock of the hub's API server is ahead of Now; nil for not at all.
@@ -137,6 +139,8 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName, wo
 		r.assumed.drop(workflow.UID)
 	}
 	switch _, asked := workflow.Annotations[stellarflow.AnnotationRequest]; {
+	case placed && r.Profile != stellarflow.ProfileDedicated && stellarflow.FollowsWECCopy(workflow): // before anything else
+		return ctrl.Result{}, r.keepSuspended(ctx, key, workflow)
 	case asked:
 		return r.answer(ctx, key, workflow, placement)
 	case placed && stellarflow.Abandoned(workflow) && !stellarflow.Completed(workflow): // retried here, where nothing of it runs
@@ -145,7 +149,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName, wo
 		return ctrl.Result{RequeueAfter: lookAgain}, r.departed(ctx, key, workflow, placement)
 	}
 	if placed {
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, r.refuseIntents(ctx, key, workflow, placement)
 	}
 	if _, adopts := workflow.Annotations[stellarflow.AnnotationAdopts]; adopts {
 		return r.adopt(ctx, key, workflow)
@@ -157,7 +161,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName, wo
 func (r *Reconciler) place(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata) (ctrl.Result, error) {
 	copied := carriesKeys(workflow)
 	var q request
-	if !stellarflow.Completed(workflow) && workflow.DeletionTimestamp == nil && !r.local.is(workflow) {
+	if (!stellarflow.Completed(workflow) || r.failedAtSight(workflow)) && workflow.DeletionTimestamp == nil && !r.local.is(workflow) {
 		var err error
 		if q, err = r.observe(ctx, workflow); err != nil {
 			return ctrl.Result{}, err
@@ -222,8 +226,7 @@ func (r *Reconciler) observe(ctx context.Context, workflow metav1.Object) (reque
 	if len(q.policies) == 0 {
 		return q, nil
 	}
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	namespace := stellarflow.NewNamespaceMetadata()
 	if err := r.Cache.Get(ctx, types.NamespacedName{Name: workflow.GetNamespace()}, namespace); err != nil {
 		return q, fmt.Errorf("read namespace %q: %w", workflow.GetNamespace(), err)
 	}
@@ -254,9 +257,13 @@ func (r *Reconciler) unplaced(ctx context.Context, key types.NamespacedName, uid
 	return live, nil
 }
 
-// ours reports whether a selected Workflow is suspended and has not started here.
+// ours reports whether a selected Workflow is to run elsewhere and has not started here.
 func (r *Reconciler) ours(ctx context.Context, live *unstructured.Unstructured) (bool, error) {
-	if live.GetDeletionTimestamp() != nil || !suspended(live) || started(live) {
+	meant := stellarflow.Suspended(live) || r.Profile == stellarflow.ProfileDedicated && untouched(live)
+	if live.GetDeletionTimestamp() != nil || !meant || started(live) {
+		return false, nil
+	}
+	if stellarflow.Completed(live) && (!r.failedAtSight(live) || !unbegun(live)) {
 		return false, nil
 	}
 	pods := &metav1.PartialObjectMetadataList{}
@@ -276,11 +283,18 @@ func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured
 	if asked := stellarflow.Shutdown(live); asked != "" {
 		return ctrl.Result{}, r.stop(ctx, live, asked)
 	}
+	if why := deadlocked(live); why != "" && r.Profile != stellarflow.ProfileDedicated {
+		return ctrl.Result{RequeueAfter: lookAgain}, r.wait(ctx, live, why)
+	}
 	decision := r.assumed.decide(live.GetUID(), q.inventory, func(clusters []bindingpolicy.Cluster) bindingpolicy.Decision {
 		return bindingpolicy.Resolve(q.policies, q.workflow, clusters)
 	})
 	if decision.Cluster == "" {
-		return ctrl.Result{RequeueAfter: lookAgain}, r.wait(ctx, live, decision.Message())
+		again := lookAgain
+		if stellarflow.Completed(live) { // it is young only for a while, and no change brings it back
+			again = young / 10
+		}
+		return ctrl.Result{RequeueAfter: again}, r.wait(ctx, live, decision.Message())
 	}
 	if err := r.record(ctx, live, decision, 1, nil); err != nil {
 		r.assumed.drop(live.GetUID())
@@ -302,8 +316,13 @@ func (r *Reconciler) stop(ctx context.Context, live *unstructured.Unstructured, 
 	return err
 }
 
-// wait says why a Workflow is not placed.
+// wait says why a Workflow is not placed. One that the hub's controller has failed stays so, with an event: it would end it again as often as
+// that is said in its status.
 func (r *Reconciler) wait(ctx context.Context, live *unstructured.Unstructured, why string) error {
+	if stellarflow.Completed(live) {
+		r.Recorder.Eventf(live, nil, corev1.EventTypeWarning, eventWaiting, "Place", "%s", why)
+		return nil
+	}
 	written, err := r.Hub.SayPending(ctx, live, why)
 	if err == nil && written != nil {
 		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventWaiting, "Place", "%s", why)
@@ -322,8 +341,20 @@ func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured
 		Attempt: attempt, Time: r.Now().UTC().Truncate(time.Second), Refused: refused,
 	}
 	message := fmt.Sprintf("placed on cluster %s by policy %s", placement.Cluster, placement.Policy)
+	locks, err := r.locks(ctx, live)
+	if err != nil {
+		return err
+	}
 	operations := append(hubcopy.Unchanged(live), keys(live, placement)...)
+	if stellarflow.Completed(live) {
+		operations = append(operations, unfailed(live)...)
+	}
 	operations = append(operations, hubcopy.Pending(live, message)...)
+	operations = append(operations, lockOperations(live, locks)...)
+	operations = append(operations, r.suspension(live)...)
+	if r.Profile == stellarflow.ProfileDedicated && attempt == 1 { // it runs; what was asked since then counts in later attempts
+		operations = append(operations, hubcopy.Add(false, "spec", "suspend"))
+	}
 	arrived, began := r.Metrics.ArrivedAt(placement.UID), r.Now()
 	written, err := r.Hub.Patch(ctx, client.ObjectKeyFromObject(live), operations...)
 	if err != nil {
@@ -347,8 +378,13 @@ func keys(object metav1.Object, placement stellarflow.Placement) []hubcopy.Opera
 	operations = append(operations, hubcopy.Set(object, "annotations", map[string]*string{
 		stellarflow.AnnotationPlacement: &record, stellarflow.AnnotationObserved: &observed,
 		stellarflow.AnnotationSync: nil, stellarflow.AnnotationWaiting: nil, stellarflow.AnnotationRequest: nil, stellarflow.AnnotationAbandoned: nil,
-		stellarflow.AnnotationAdopts: nil,
+		stellarflow.AnnotationAdopts: nil, stellarflow.AnnotationDependencies: nil,
 	})...)
+	if placement.Attempt == 1 { // what was asked of another Workflow came with a copy of it
+		operations = append(operations, hubcopy.Set(object, "annotations", map[string]*string{
+			stellarflow.AnnotationIntents: nil, stellarflow.AnnotationRefused: nil, stellarflow.AnnotationActions: nil, stellarflow.AnnotationSuspended: nil,
+		})...)
+	}
 	operations = append(operations, hubcopy.AddFinalizer(object, stellarflow.FinalizerCleanup)...)
 	return append(operations, hubcopy.RemoveFinalizer(object, stellarflow.ArgoFinalizerArtifactGC)...)
 }

@@ -36,6 +36,10 @@ func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, work
 		UID: workflow.UID, Cluster: state.Name, ClusterID: state.ID(), Attempt: attempt, Time: r.Now().UTC(), WECUID: wecCopy.UID,
 	}
 	operations := append(hubcopy.Unchanged(workflow), keys(workflow, placement)...)
+	operations = append(operations, r.suspension(workflow)...)
+	if r.Profile != stellarflow.ProfileDedicated { // a dedicated hub may have placed it
+		operations = append(operations, hubcopy.Add(true, "spec", "suspend"))
+	}
 	written, err := r.Hub.Patch(ctx, key, operations...)
 	if err != nil {
 		return false, err

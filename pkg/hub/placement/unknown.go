@@ -50,13 +50,19 @@ func heldBack(at, restored time.Time) string {
 		restored.UTC().Format(time.RFC3339))
 }
 
-// createdAt returns when a Workflow was created, by the manager's clock: the API server has written it down by its own.
+// createdAt returns when a Workflow was created, by the manager's clock, or as early as it may have been: the API server has written it
+// down by its own clock, and how far that is ahead is known to a second.
 func (r *Reconciler) createdAt(workflow metav1.Object) time.Time {
 	at := workflow.GetCreationTimestamp().Time
 	if r.Skew == nil {
 		return at
 	}
-	return at.Add(-r.Skew())
+	return at.Add(-r.Skew() - time.Second)
+}
+
+// failedAtSight reports whether the hub's own controller, if there is one, has failed a Workflow at its first sight of it.
+func (r *Reconciler) failedAtSight(workflow metav1.Object) bool {
+	return r.Profile != stellarflow.ProfileDedicated && failedAtSight(workflow, r.Now().Sub(r.createdAt(workflow)))
 }
 
 func (r *Reconciler) restoredAt() time.Time {

@@ -10,7 +10,10 @@ import (
 
 // What a status may not carry, whatever it says (DESIGN.md §4 Upsync; argo.md §1.4): lock holders would become holders on the
 // hub, offloaded nodes live in the WEC's database.
-var droppedFields = []string{"synchronization", "offloadNodeStatusVersion"}
+var droppedFields = []string{fieldLocks, "offloadNodeStatusVersion"}
+
+// fieldLocks is the field of a status that has the locks: of the hub's own controller, see stellarflow.AnnotationLocks.
+const fieldLocks = "synchronization"
 
 // The fields of an artifact that name a place; all others say what it is.
 var locations = []string{"s3", "artifactory", "git", "http", "hdfs", "oss", "gcs", "azure", "plugin"}

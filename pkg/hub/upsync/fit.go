@@ -32,7 +32,7 @@ func fit(status map[string]any) (fitting json.RawMessage, cut bool, err error) {
 		raw, err := within(raw)
 		return raw, false, err
 	}
-	if status["compressedNodes"], err = pack(status["nodes"]); err != nil {
+	if status["compressedNodes"], err = Pack(status["nodes"]); err != nil {
 		return nil, false, err
 	}
 	delete(status, "nodes")
@@ -62,8 +62,23 @@ func within(raw json.RawMessage) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// pack writes nodes as Argo does: JSON, gzip, base64 (util/file/fileutil.go, CompressEncodeString).
-func pack(nodes any) (string, error) {
+// Unpacked reads a status, with its nodes under nodes even if they were packed, which is said. The errors are ErrNotMirrorable.
+func Unpacked(raw json.RawMessage) (status map[string]any, packed bool, err error) {
+	if status, err = decodeObject(raw); err != nil {
+		return nil, false, err
+	}
+	text, packed := status["compressedNodes"].(string)
+	if packed = packed && text != ""; packed {
+		if status["nodes"], err = unpack(text); err != nil {
+			return nil, false, err
+		}
+	}
+	delete(status, "compressedNodes")
+	return status, packed, nil
+}
+
+// Pack writes nodes as Argo does: JSON, gzip, base64 (util/file/fileutil.go, CompressEncodeString).
+func Pack(nodes any) (string, error) {
 	raw, err := json.Marshal(nodes)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNotMirrorable, err)

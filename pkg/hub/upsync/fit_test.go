@@ -202,7 +202,7 @@ func TestUnmarshallable(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := pack(func() {}); !errors.Is(err, ErrNotMirrorable) {
+	if _, err := Pack(func() {}); !errors.Is(err, ErrNotMirrorable) {
 		t.Error(err)
 	}
 	if err := (&Rendered{Status: json.RawMessage("{")}).seal(); !errors.Is(err, ErrNotMirrorable) {

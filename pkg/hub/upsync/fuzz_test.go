@@ -43,7 +43,7 @@ func FuzzRender(f *testing.F) {
 		}
 		checkForbidden(t, first)
 		again := WECCopy{Metadata: metav1.ObjectMeta{Labels: first.Labels, Annotations: first.Annotations}, Status: first.Status}
-		again.Spec.Shutdown = first.Shutdown
+		again.Spec.Suspend = copied.Spec.Suspend
 		second, err := Render(again, r)
 		if err != nil {
 			t.Fatalf("what was rendered is not mirrorable: %v\n%s", err, first.Status)
@@ -159,7 +159,7 @@ func FuzzUnpack(f *testing.F) {
 			}
 			return
 		}
-		again, err := pack(nodes)
+		again, err := Pack(nodes)
 		if err != nil {
 			t.Fatalf("%q cannot be packed again: %v", text, err)
 		}

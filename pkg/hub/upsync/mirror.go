@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +27,8 @@ type Mirrorer struct {
 	Hub *hubcopy.Store
 	// Rules returns what a status may refer to.
 	Rules func(context.Context) (Rules, error)
+	// Profile says whether spec.suspend of a hub copy is as its WEC copy's, or always true; shared if empty.
+	Profile stellarflow.Profile
 	// Metrics count what statuses lose on their way; nil for none.
 	Metrics *metrics.Metrics
 
@@ -37,11 +40,17 @@ type Mirrorer struct {
 const largeStatus = 4 << 10
 
 func (m *Mirrorer) render(wecCopy WECCopy, rules Rules) (Rendered, error) {
-	if len(wecCopy.Status) > largeStatus {
-		m.large.Lock()
-		defer m.large.Unlock()
-	}
+	defer m.Alone(wecCopy)()
 	return Render(wecCopy, rules)
+}
+
+// Alone waits until no other large status is worked on, if this one is large, and returns what ends that.
+func (m *Mirrorer) Alone(wecCopy WECCopy) (done func()) {
+	if len(wecCopy.Status) <= largeStatus {
+		return func() {}
+	}
+	m.large.Lock()
+	return m.large.Unlock
 }
 
 // Pass is one mirror pass: the hub copy that the decision was made from, its record, and the WEC copy just read.
@@ -58,6 +67,18 @@ type Pass struct {
 	Sync   string
 	// Retried says that spec.shutdown of the hub copy is done with: the WEC copy runs again.
 	Retried bool
+	// Settled says what has become of the hub copy's intents, nil if nothing has.
+	Settled *Settled
+}
+
+// Settled is what a pass writes about intents.
+type Settled struct {
+	// Left is the new value of stellarflow.AnnotationIntents, empty for none; Refused that of stellarflow.AnnotationRefused.
+	Left, Refused string
+	// Actions is the new value of stellarflow.AnnotationActions.
+	Actions string
+	// Arguments is spec.arguments that a retry was made with, nil if it stays.
+	Arguments json.RawMessage
 }
 
 // Mirror makes the hub copy show the WEC copy, with at most one write. It returns the hub copy as written, nil if there was
@@ -79,21 +100,29 @@ func (m *Mirrorer) Mirror(ctx context.Context, pass Pass) (*metav1.PartialObject
 		}
 	}
 	same := known && observed.Hash == rendered.Hash
-	withStatus := rendered.Status != nil && !same
-	if same && observed.Generation != pass.HubCopy.Generation && rendered.Status != nil {
-		if withStatus, err = m.differs(ctx, pass, rendered); err != nil {
-			return nil, err
-		}
+	change, err := m.change(ctx, pass, rendered, same, observed)
+	if err != nil {
+		return nil, err
 	}
-	operations := pass.operations(rendered, observed, change{status: withStatus, countsGenerations: !m.Hub.StatusSubresource})
+	operations := pass.operations(rendered, observed, change)
 	if operations == nil {
 		return nil, nil //nolint:nilnil // nothing to write is an answer
 	}
 	written, err := m.Hub.Patch(ctx, pass.Key, operations...)
-	if err == nil && withStatus {
+	if err == nil && change.status {
 		m.Metrics.Cleaned(pass.Placement.Cluster, rendered.Removed, rendered.Cut)
 	}
 	return written, err
+}
+
+// Shown returns the hash of what the hub copy shows, or would show, of a WEC copy. The errors are as in Mirror.
+func (m *Mirrorer) Shown(ctx context.Context, wecCopy WECCopy) (string, error) {
+	rules, err := m.Rules(ctx)
+	if err != nil {
+		return "", err
+	}
+	rendered, err := m.render(wecCopy, rules)
+	return rendered.Hash, err
 }
 
 // forwards refuses a WEC copy that is older than what was mirrored of it.
@@ -105,66 +134,90 @@ func (p Pass) forwards(observed stellarflow.Observed) error {
 	return nil
 }
 
-// differs reports whether the hub copy's status is not the rendered one any more, by a live read: somebody else wrote to the
-// hub copy, which may have been its spec only.
-func (m *Mirrorer) differs(ctx context.Context, pass Pass, rendered Rendered) (bool, error) {
+// change decides what is written beside metadata. same says that the hub copy was last made to show just this. After an intent the hub copy
+// is compared: it may show what was asked already, and who writes that again takes its generation for another.
+func (m *Mirrorer) change(ctx context.Context, pass Pass, rendered Rendered, same bool, observed stellarflow.Observed) (change, error) {
+	decided := change{status: rendered.Status != nil && !same, countsGenerations: !m.Hub.StatusSubresource, noLocks: m.Profile == stellarflow.ProfileDedicated}
+	if !stellarflow.FollowsWECCopy(pass.HubCopy) || decided.status || pass.Settled != nil {
+		decided.suspend = m.suspension(pass)
+	}
+	if rendered.Status != nil && (pass.Settled != nil || same && observed.Generation != pass.HubCopy.Generation) {
+		err := m.compare(ctx, pass, rendered, &decided)
+		return decided, err
+	}
+	return decided, nil
+}
+
+// suspension returns what spec.suspend of the hub copy shall be, nil if it stays as it is: on a shared hub, and while a person's word about
+// it waits for the WEC.
+func (m *Mirrorer) suspension(pass Pass) *bool {
+	text := pass.HubCopy.Annotations[stellarflow.AnnotationIntents]
+	if pass.Settled != nil {
+		text = pass.Settled.Left
+	}
+	if m.Profile != stellarflow.ProfileDedicated || stellarflow.AskSuspension(text) {
+		return nil
+	}
+	return &pass.WECCopy.Spec.Suspend
+}
+
+// compare finds out, by a live read, what of the hub copy is not as mirrored any more: somebody else wrote to it, which may have been
+// another part of its spec only.
+func (m *Mirrorer) compare(ctx context.Context, pass Pass, rendered Rendered, change *change) error {
 	live, err := pass.Live, error(nil)
 	if live == nil {
 		live, err = m.Hub.Live(ctx, pass.Key)
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	if live == nil || live.GetUID() != pass.HubCopy.UID || live.GetGeneration() != pass.HubCopy.Generation {
-		return false, fmt.Errorf("workflow %s: %w", pass.Key, hubcopy.ErrLostRace)
+		return fmt.Errorf("workflow %s: %w", pass.Key, hubcopy.ErrLostRace)
 	}
-	status, _, err := unstructured.NestedMap(live.Object, "status")
+	shownStatus := live.Object["status"]
+	if status, isObject := shownStatus.(map[string]any); isObject {
+		status = maps.Clone(status)
+		delete(status, fieldLocks) // no WEC says anything of those
+		shownStatus = status
+	}
+	raw, err := json.Marshal(shownStatus)
 	if err != nil {
-		return true, nil //nolint:nilerr // a status that is no object differs
+		return fmt.Errorf("workflow %s: read its status: %w", pass.Key, err)
 	}
-	raw, err := json.Marshal(status)
-	if err != nil {
-		return false, fmt.Errorf("workflow %s: read its status: %w", pass.Key, err)
+	change.status = !bytes.Equal(Canonical(raw), Canonical(rendered.Status))
+	shown, _, _ := unstructured.NestedBool(live.Object, "spec", "suspend")
+	if change.suspend = m.suspension(pass); change.suspend != nil && *change.suspend == shown && stellarflow.FollowsWECCopy(pass.HubCopy) {
+		change.suspend = nil
 	}
-	return !bytes.Equal(Canonical(raw), Canonical(rendered.Status)), nil
+	return nil
 }
 
-// change says whether a pass writes the status, and whether the hub's generation then grows.
-type change struct{ status, countsGenerations bool }
+// change says what a pass writes beside metadata: the status, spec.suspend if it is not nil; and whether the hub's generation grows with
+// the status.
+type change struct {
+	status, countsGenerations bool
+	suspend                   *bool
+	// noLocks: no controller of the hub holds any, whatever was recorded when one did.
+	noLocks bool
+}
 
 // operations returns the patch of a pass, nil if it would change nothing that matters.
 func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, change change) []hubcopy.Operation {
-	annotations := map[string]*string{stellarflow.AnnotationSync: nil}
-	if p.Sync != "" {
-		annotations[stellarflow.AnnotationSync] = &p.Sync
-	}
-	placement := p.Placement
-	placement.WECUID = p.WECCopy.Metadata.UID
-	text := placement.String()
-	annotations[stellarflow.AnnotationPlacement] = &text
+	annotations, labels := p.annotations(rendered, change), map[string]*string{}
 	if rendered.Status != nil {
-		for _, key := range carriedAnnotations {
-			annotations[key] = optional(rendered.Annotations, key)
-		}
-	}
-	labels := map[string]*string{}
-	if rendered.Status != nil {
-		for _, key := range carriedLabels {
-			labels[key] = optional(rendered.Labels, key)
-		}
+		wanted(labels, rendered.Labels, carriedLabels)
 	}
 	changes := append(hubcopy.Set(p.HubCopy, "labels", labels), hubcopy.Set(p.HubCopy, "annotations", annotations)...)
-	generation := p.HubCopy.Generation
 	if change.status {
-		changes = append(changes, hubcopy.Add(rendered.Status, "status"))
+		changes = append(changes, p.status(rendered, change)...)
 	}
-	if p.Retried {
-		changes = append(changes, hubcopy.Add("", "spec", "shutdown")) // as Argo's own retry leaves it
-	}
+	specs := p.spec(change)
+	changes = append(changes, specs...)
+	generation := p.HubCopy.Generation
 	switch {
 	case p.Behind:
 		generation = 0
-	case p.Retried, change.status && change.countsGenerations:
+	case len(specs) > 0 && (!change.status || change.suspend == nil || len(specs) > 1), change.status && change.countsGenerations:
 		generation++
 	}
 	if len(changes) == 0 && (rendered.Status == nil || observed.Generation == generation) {
@@ -181,8 +234,69 @@ func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, chang
 		hubcopy.Test(optional(p.HubCopy.Annotations, stellarflow.AnnotationPlacement), "metadata", "annotations", stellarflow.AnnotationPlacement),
 		hubcopy.Test(optional(p.HubCopy.Annotations, stellarflow.AnnotationObserved), "metadata", "annotations", stellarflow.AnnotationObserved),
 		hubcopy.Test(optional(p.HubCopy.Annotations, stellarflow.AnnotationAbandoned), "metadata", "annotations", stellarflow.AnnotationAbandoned),
+		hubcopy.Test(optional(p.HubCopy.Annotations, stellarflow.AnnotationIntents), "metadata", "annotations", stellarflow.AnnotationIntents),
 	}
 	return append(tests, changes...)
+}
+
+// status returns the operations that write the status. Until its end the locks stand there that the hub's own controller may hold.
+func (p Pass) status(rendered Rendered, change change) []hubcopy.Operation {
+	operations := []hubcopy.Operation{hubcopy.Add(rendered.Status, "status")}
+	if locks := p.HubCopy.Annotations[stellarflow.AnnotationLocks]; locks != "" && !change.noLocks && !rendered.Terminal {
+		operations = append(operations, hubcopy.Add(json.RawMessage(locks), "status", fieldLocks))
+	}
+	return operations
+}
+
+// spec returns the operations on the spec. spec.suspend alone is taken for a change only where no status is written: with one it mostly is
+// what it was.
+func (p Pass) spec(change change) []hubcopy.Operation {
+	var changes []hubcopy.Operation
+	if p.Retried {
+		changes = append(changes, hubcopy.Add("", "spec", "shutdown")) // as Argo's own retry leaves it
+	}
+	if p.Settled != nil && p.Settled.Arguments != nil {
+		changes = append(changes, hubcopy.Add(p.Settled.Arguments, "spec", "arguments"))
+	}
+	if change.suspend != nil {
+		changes = append(changes, hubcopy.Add(*change.suspend, "spec", "suspend"))
+	}
+	return changes
+}
+
+// annotations are those that the hub copy shall have, nil for one that it shall not have.
+func (p Pass) annotations(rendered Rendered, change change) map[string]*string {
+	annotations := map[string]*string{stellarflow.AnnotationSync: nonEmpty(p.Sync)}
+	if p.Settled != nil {
+		annotations[stellarflow.AnnotationIntents], annotations[stellarflow.AnnotationRefused] = nonEmpty(p.Settled.Left), nonEmpty(p.Settled.Refused)
+		annotations[stellarflow.AnnotationActions] = nonEmpty(p.Settled.Actions)
+	}
+	placement := p.Placement
+	placement.WECUID = p.WECCopy.Metadata.UID
+	text := placement.String()
+	annotations[stellarflow.AnnotationPlacement] = &text
+	if rendered.Status != nil {
+		wanted(annotations, rendered.Annotations, carriedAnnotations)
+	}
+	if change.suspend != nil {
+		follows := stellarflow.FollowsSuspend
+		annotations[stellarflow.AnnotationFollows] = &follows
+	}
+	return annotations
+}
+
+// wanted notes which keys shall have which value, nil for none.
+func wanted(notes map[string]*string, values map[string]string, keys []string) {
+	for _, key := range keys {
+		notes[key] = optional(values, key)
+	}
+}
+
+func nonEmpty(value string) *string {
+	if value == "" {
+		return nil
+	}
+	return &value
 }
 
 func optional(from map[string]string, key string) *string {

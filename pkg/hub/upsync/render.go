@@ -34,8 +34,6 @@ type Rendered struct {
 	// Removed is how many artifact locations were taken out; Cut is true if the nodes were.
 	Removed int
 	Cut     bool
-	// Shutdown is the WEC copy's spec.shutdown.
-	Shutdown string
 }
 
 // Rules say what a status may refer to.
@@ -52,16 +50,18 @@ var (
 		stellarflow.ArgoLabelCompleted, stellarflow.ArgoLabelPhase,
 		stellarflow.ArgoLabelWorkflowTemplate, stellarflow.ArgoLabelClusterWorkflowTemplate,
 	}
-	carriedAnnotations = []string{stellarflow.ArgoAnnotationPodNameFormat}
-	phases             = []string{"", "Pending", "Running", "Succeeded", "Failed", "Error"}
-	terminalPhases     = []string{"Succeeded", "Failed", "Error"}
+	carriedAnnotations = []string{stellarflow.ArgoAnnotationPodNameFormat, stellarflow.AnnotationSuspended}
+	terminalPhases     = []string{stellarflow.PhaseSucceeded, stellarflow.PhaseFailed, stellarflow.PhaseError}
+	phases             = append([]string{"", stellarflow.PhasePending, stellarflow.PhaseRunning}, terminalPhases...)
 )
 
 // WECCopy is what is read of a Workflow on a WEC.
 type WECCopy struct {
 	Metadata metav1.ObjectMeta `json:"metadata"`
 	Spec     struct {
-		Shutdown string `json:"shutdown"`
+		Shutdown              string `json:"shutdown"`
+		Suspend               bool   `json:"suspend"`
+		ActiveDeadlineSeconds any    `json:"activeDeadlineSeconds"`
 	} `json:"spec"`
 	Status json.RawMessage `json:"status"`
 }
@@ -86,7 +86,11 @@ func Decode(raw []byte) (WECCopy, error) {
 // Render returns what the hub copy shall show. The errors are ErrNotMirrorable: an unknown phase, a status that is no
 // object, nodes that cannot be unpacked.
 func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
-	r := Rendered{Labels: pick(wecCopy.Metadata.Labels, carriedLabels), Annotations: pick(wecCopy.Metadata.Annotations, carriedAnnotations), Shutdown: wecCopy.Spec.Shutdown}
+	r := Rendered{Labels: pick(wecCopy.Metadata.Labels, carriedLabels), Annotations: pick(wecCopy.Metadata.Annotations, carriedAnnotations)}
+	delete(r.Annotations, stellarflow.AnnotationSuspended) // what the WEC says of itself there does not count
+	if wecCopy.Spec.Suspend {
+		r.Annotations[stellarflow.AnnotationSuspended] = "true"
+	}
 	if wecCopy.HasStatus() {
 		status, err := decodeObject(wecCopy.Status)
 		if err != nil {

@@ -47,7 +47,7 @@ func TestRender(t *testing.T) {
 			Labels: map[string]string{
 				phaseLabel: "Succeeded", completedLabel: "true", stellarflow.ArgoLabelWorkflowTemplate: "t", stellarflow.ArgoLabelClusterWorkflowTemplate: "ct",
 			},
-			Annotations: map[string]string{stellarflow.ArgoAnnotationPodNameFormat: "v2"}, Terminal: true, Shutdown: "Stop",
+			Annotations: map[string]string{stellarflow.ArgoAnnotationPodNameFormat: "v2"}, Terminal: true,
 		}},
 		"NoStatus":    {"Argo has not looked at it", wecCopy(""), rules, Rendered{Labels: none, Annotations: none}},
 		"NullStatus":  {"nor here", wecCopy("null"), rules, Rendered{Labels: none, Annotations: none}},

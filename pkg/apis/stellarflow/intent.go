@@ -1,0 +1,180 @@
+package stellarflow
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// IntentKind is what a person wants done.
+type IntentKind string
+
+// The kinds of intents. Stop and terminate are none: spec.shutdown is passed on as it stands (docs/adr/0006).
+const (
+	// IntentSuspend holds the Workflow: steps that run go on, no other begins.
+	IntentSuspend IntentKind = "suspend"
+	// IntentResume lifts the suspension and ends suspended nodes.
+	IntentResume IntentKind = "resume"
+	// IntentSet changes suspended nodes: phase, message, output parameters.
+	IntentSet IntentKind = "set"
+	// IntentRetry runs the failed steps of an ended Workflow again.
+	IntentRetry IntentKind = "retry"
+)
+
+// IntentKinds are all of them.
+var IntentKinds = []IntentKind{IntentSuspend, IntentResume, IntentSet, IntentRetry}
+
+// Bounds of AnnotationIntents: what waits for one Workflow, and its size in bytes. All annotations of an object together may have 256 KiB.
+const (
+	MaxIntents      = 16
+	MaxIntentsBytes = 64 << 10
+)
+
+// maxCaller bounds a user's name in an intent, in bytes.
+const maxCaller = 253
+
+// ErrTooManyIntents is the sentinel of an intent that finds no room.
+var ErrTooManyIntents = errors.New("too much is asked of this Workflow at once")
+
+// Intent is an action that admission found in a person's write to a hub copy, and that the hub manager has still to do on the WEC copy.
+type Intent struct {
+	// ID is the UID of the admission request.
+	ID   types.UID  `json:"id"`
+	Kind IntentKind `json:"kind"`
+	// Caller is the user's name.
+	Caller string    `json:"caller"`
+	Time   time.Time `json:"time"`
+	// WECUID is the WEC copy that it was asked of, empty if none was known yet.
+	WECUID types.UID `json:"wecUID,omitempty"`
+	// Base, of a retry, is the hash of the mirrored state that it was made from (Observed.Hash).
+	Base string `json:"base,omitempty"`
+	// Whole, of a resume, lifts the suspension too.
+	Whole bool `json:"whole,omitempty"`
+	// Nodes, of resume and set, are the suspended nodes that change, by their IDs.
+	Nodes map[string]NodeChange `json:"nodes,omitempty"`
+	// Outputs, of resume and set, are the Workflow's own output parameters that change.
+	Outputs map[string]string `json:"outputs,omitempty"`
+	// Retry is what a retry does.
+	Retry *RetryChange `json:"retry,omitempty"`
+}
+
+// NodeChange is what becomes of a suspended node.
+type NodeChange struct {
+	// Phase is empty if it stays; a node that ends gets FinishedAt with it.
+	Phase      string       `json:"phase,omitempty"`
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+	Message    string       `json:"message,omitempty"`
+	// Outputs are the values of its output parameters.
+	Outputs map[string]string `json:"outputs,omitempty"`
+}
+
+// RetryChange is what Argo's retry makes of the nodes: it takes the failed ones away and lets the groups that hold them run again.
+type RetryChange struct {
+	// Removed and Reset are IDs of nodes, without the Workflow's name that each begins with.
+	Removed []string `json:"removed,omitempty"`
+	Reset   []string `json:"reset,omitempty"`
+	// Arguments is the new spec.arguments, nil if that stays.
+	Arguments json.RawMessage `json:"arguments,omitempty"`
+	// StartedAt is when the Workflow counts as started again.
+	StartedAt metav1.Time `json:"startedAt"`
+}
+
+// ActionCounts count the intents of a hub copy by their kind.
+type ActionCounts map[IntentKind]ActionCount
+
+// ActionCount says how many intents of a kind were done and refused on a WEC.
+type ActionCount struct {
+	Done    int `json:"done,omitempty"`
+	Refused int `json:"refused,omitempty"`
+}
+
+// ActionsOf reads AnnotationActions; what cannot be read counts as nothing.
+func ActionsOf(hubCopy metav1.Object) ActionCounts {
+	counts := ActionCounts{}
+	if err := json.Unmarshal([]byte(hubCopy.GetAnnotations()[AnnotationActions]), &counts); err != nil || counts == nil {
+		return ActionCounts{}
+	}
+	return counts
+}
+
+// String returns the value of AnnotationActions.
+func (c ActionCounts) String() string {
+	raw, err := json.Marshal(c)
+	if err != nil { // numbers always marshal
+		return ""
+	}
+	return string(raw)
+}
+
+// IntentsOf reads what waits to be done for a hub copy, in its order. It fails if AnnotationIntents is not what MarshalIntents wrote: then
+// nothing of it counts.
+func IntentsOf(hubCopy metav1.Object) ([]Intent, error) {
+	raw := hubCopy.GetAnnotations()[AnnotationIntents]
+	if raw == "" {
+		return nil, nil
+	}
+	if len(raw) > MaxIntentsBytes {
+		return nil, fmt.Errorf("annotation %s has %d bytes, more than %d", AnnotationIntents, len(raw), MaxIntentsBytes)
+	}
+	var intents []Intent
+	if err := json.Unmarshal([]byte(raw), &intents); err != nil {
+		return nil, fmt.Errorf("annotation %s is not what admission writes: %w", AnnotationIntents, err)
+	}
+	for i, intent := range intents {
+		intents[i].Caller = OneLine(intent.Caller, maxCaller)
+		if intent.ID == "" || !slices.Contains(IntentKinds, intent.Kind) || intent.Kind == IntentRetry && intent.Retry == nil {
+			return nil, fmt.Errorf("annotation %s is not what admission writes: intent %q of kind %q", AnnotationIntents, intent.ID, intent.Kind)
+		}
+	}
+	if len(intents) > MaxIntents {
+		return nil, fmt.Errorf("annotation %s has %d intents, more than %d", AnnotationIntents, len(intents), MaxIntents)
+	}
+	return intents, nil
+}
+
+// MarshalIntents returns the value of AnnotationIntents, empty for none. It fails with ErrTooManyIntents.
+func MarshalIntents(intents []Intent) (string, error) {
+	if len(intents) == 0 {
+		return "", nil
+	}
+	raw, err := json.Marshal(intents)
+	if err != nil {
+		return "", fmt.Errorf("write the intents: %w", err)
+	}
+	if len(intents) > MaxIntents || len(raw) > MaxIntentsBytes {
+		return "", fmt.Errorf("%w: %d actions in %d bytes wait for its cluster, %d in %d are the most", ErrTooManyIntents, len(intents), len(raw), MaxIntents, MaxIntentsBytes)
+	}
+	return string(raw), nil
+}
+
+// AskSuspension reports whether one of the intents that wait, in a value of AnnotationIntents, is to suspend a Workflow or to lift that. One
+// that cannot be read asks nothing.
+func AskSuspension(text string) bool {
+	var intents []Intent
+	return json.Unmarshal([]byte(text), &intents) == nil && slices.ContainsFunc(intents, func(i Intent) bool { return i.Whole || i.Kind == IntentSuspend })
+}
+
+// Queue adds an intent to those that wait. What it contradicts is dropped: of two the last one wins.
+func Queue(waiting []Intent, next Intent) []Intent {
+	var queued []Intent
+	for _, earlier := range waiting {
+		switch {
+		case next.Kind == IntentRetry && earlier.Kind == IntentRetry, next.Whole && earlier.Kind == IntentSuspend,
+			next.Kind == IntentSuspend && earlier.Kind == IntentSuspend:
+			continue
+		case next.Kind == IntentSuspend && earlier.Whole:
+			earlier.Whole = false
+			if len(earlier.Nodes) == 0 {
+				continue
+			}
+		}
+		queued = append(queued, earlier)
+	}
+	next.Caller = OneLine(next.Caller, maxCaller)
+	return append(queued, next)
+}

@@ -1,0 +1,32 @@
+package placement
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+)
+
+// refuseIntents takes what is asked of an ended Workflow off it whose cluster has left: nobody will ever do it.
+func (r *Reconciler) refuseIntents(ctx context.Context, key types.NamespacedName, workflow *metav1.PartialObjectMetadata, placement stellarflow.Placement) error {
+	if workflow.Annotations[stellarflow.AnnotationIntents] == "" || !stellarflow.Completed(workflow) {
+		return nil
+	}
+	if _, joined := r.Fleet.Get(placement.Cluster); joined {
+		return nil
+	}
+	why := fmt.Sprintf("what was asked of it is not done: cluster %s has left. Resubmit it to run it again", placement.Cluster)
+	operations := append(hubcopy.Unchanged(workflow), hubcopy.Set(workflow, "annotations", map[string]*string{
+		stellarflow.AnnotationIntents: nil, stellarflow.AnnotationRefused: &why,
+	})...)
+	written, err := r.Hub.Patch(ctx, key, operations...)
+	if err == nil {
+		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventRequestRefused, "Request", "%s", why)
+	}
+	return err
+}

@@ -1,0 +1,154 @@
+package placement
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+)
+
+// locks returns status.synchronization for a hub copy, as JSON, empty for none: the locks of the whole Workflow that the hub's controller
+// takes before it finds that it is suspended. It gives back what stands in the status that a Workflow had before its end (argo-workflows
+// v3.7.18 workflow/controller/controller.go, releaseAllWorkflowLocks), and never writes it there itself, since the guard refuses that. A
+// ConfigMap that the hub has not is left out: nobody holds that lock, and the controller, started anew, would keep it from everybody.
+func (r *Reconciler) locks(ctx context.Context, live *unstructured.Unstructured) (string, error) {
+	var held v1alpha1.SynchronizationStatus
+	if r.Profile == stellarflow.ProfileDedicated { // nobody takes them
+		return "", nil
+	}
+	for _, synchronization := range synchronizations(live) {
+		for _, mutex := range append(synchronization.Mutexes, synchronization.Mutex) {
+			holdMutex(&held, live, mutex)
+		}
+		for _, semaphore := range append(synchronization.Semaphores, synchronization.Semaphore) {
+			if err := r.holdSemaphore(ctx, &held, live, semaphore); err != nil {
+				return "", err
+			}
+		}
+	}
+	if held.Mutex == nil && held.Semaphore == nil {
+		return "", nil
+	}
+	raw, err := json.Marshal(held)
+	if err != nil {
+		return "", fmt.Errorf("write the locks of workflow %s: %w", holder(live), err)
+	}
+	return string(raw), nil
+}
+
+// holder is how Argo's controller knows the whole of a Workflow.
+func holder(live *unstructured.Unstructured) string {
+	return live.GetNamespace() + "/" + live.GetName()
+}
+
+func holdMutex(held *v1alpha1.SynchronizationStatus, live *unstructured.Unstructured, mutex *v1alpha1.Mutex) {
+	if mutex == nil || mutex.Database || !plain(mutex.Name) || !own(mutex.Namespace, live) {
+		return
+	}
+	if held.Mutex == nil {
+		held.Mutex = &v1alpha1.MutexStatus{}
+	}
+	holding := v1alpha1.MutexHolding{Mutex: live.GetNamespace() + "/Mutex/" + mutex.Name, Holder: holder(live)}
+	held.Mutex.Holding, held.Mutex.Waiting = append(held.Mutex.Holding, holding), append(held.Mutex.Waiting, holding)
+}
+
+func (r *Reconciler) holdSemaphore(ctx context.Context, held *v1alpha1.SynchronizationStatus, live *unstructured.Unstructured, semaphore *v1alpha1.SemaphoreRef) error {
+	if semaphore == nil || semaphore.ConfigMapKeyRef == nil || !own(semaphore.Namespace, live) {
+		return nil
+	}
+	key := *semaphore.ConfigMapKeyRef
+	if found, err := r.hasKey(ctx, live.GetNamespace(), key); err != nil || !found {
+		return err
+	}
+	if held.Semaphore == nil {
+		held.Semaphore = &v1alpha1.SemaphoreStatus{}
+	}
+	holding := v1alpha1.SemaphoreHolding{Semaphore: live.GetNamespace() + "/ConfigMap/" + key.Name + "/" + key.Key, Holders: []string{holder(live)}}
+	held.Semaphore.Holding, held.Semaphore.Waiting = append(held.Semaphore.Holding, holding), append(held.Semaphore.Waiting, holding)
+	return nil
+}
+
+// lockOperations put the locks on a hub copy, or take those of an earlier placement away.
+func lockOperations(live *unstructured.Unstructured, locks string) []hubcopy.Operation {
+	if locks == "" {
+		return hubcopy.Set(live, "annotations", map[string]*string{stellarflow.AnnotationLocks: nil})
+	}
+	return append(hubcopy.Set(live, "annotations", map[string]*string{stellarflow.AnnotationLocks: &locks}),
+		hubcopy.Add(json.RawMessage(locks), "status", "synchronization"))
+}
+
+// plain reports whether a name of a lock is known as it stands, and has no part that would make it another's.
+func plain(name string) bool { return name != "" && !strings.ContainsAny(name, "{/") }
+
+// own reports whether a lock is of the Workflow's own namespace.
+func own(namespace string, live *unstructured.Unstructured) bool {
+	return namespace == "" || namespace == live.GetNamespace()
+}
+
+func (r *Reconciler) hasKey(ctx context.Context, namespace string, key corev1.ConfigMapKeySelector) (bool, error) {
+	if !plain(key.Name) || !plain(key.Key) {
+		return false, nil
+	}
+	var configMap corev1.ConfigMap
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: key.Name}, &configMap)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read ConfigMap %s/%s, which holds a lock: %w", namespace, key.Name, err)
+	}
+	_, found := configMap.Data[key.Key]
+	return found, nil
+}
+
+// synchronizations returns the locks of the whole Workflow, its own and those of the template that it is made from, if that is known. What
+// cannot be read is left to whoever runs it.
+func synchronizations(workflow *unstructured.Unstructured) []v1alpha1.Synchronization {
+	var all []v1alpha1.Synchronization
+	for _, path := range [][]string{{"spec"}, {"status", "storedWorkflowTemplateSpec"}} {
+		value, found, err := unstructured.NestedFieldNoCopy(workflow.Object, append(path, "synchronization")...)
+		var one v1alpha1.Synchronization
+		raw, unreadable := json.Marshal(value)
+		if found && err == nil && unreadable == nil && json.Unmarshal(raw, &one) == nil {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// deadlocked says why a Workflow would wait on its cluster for a lock that it holds on the hub, empty if it would not: the hub's controller
+// takes the locks of a whole Workflow too, and those in a database are known by namespace and name alone, on every cluster the same.
+func deadlocked(workflow *unstructured.Unstructured) string {
+	for _, synchronization := range synchronizations(workflow) {
+		if lock := databaseLock(synchronization); lock != "" {
+			return fmt.Sprintf("the Argo controller of this hub holds %s for it, in a database, as long as it has not ended, and its cluster would wait for that: "+
+				"put the lock on its templates, or use a dedicated hub", lock)
+		}
+	}
+	return ""
+}
+
+// databaseLock names the first lock that is in a database, empty for none.
+func databaseLock(s v1alpha1.Synchronization) string {
+	const longest = 100
+	for _, mutex := range append(s.Mutexes, s.Mutex) {
+		if mutex != nil && mutex.Database {
+			return fmt.Sprintf("mutex %q", stellarflow.OneLine(mutex.Name, longest))
+		}
+	}
+	for _, semaphore := range append(s.Semaphores, s.Semaphore) {
+		if semaphore != nil && semaphore.Database != nil {
+			return fmt.Sprintf("semaphore %q", stellarflow.OneLine(semaphore.Database.Key, longest))
+		}
+	}
+	return ""
+}

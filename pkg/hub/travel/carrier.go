@@ -1,0 +1,262 @@
+package travel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/artifact"
+	"stellarflow.io/stellarflow/pkg/hub/dependencies"
+	"stellarflow.io/stellarflow/pkg/hub/downsync"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+)
+
+// maxNamed bounds how many objects a message names, maxWhere in bytes how long each of them is there.
+const (
+	maxNamed = 5
+	maxWhere = 160
+)
+
+// givenToEach are what each namespace is given where a shared artifact store is configured: the cluster's own.
+var givenToEach = []stellarflow.Reference{
+	{Kind: stellarflow.KindConfigMap, Name: artifact.ConfigMapName}, {Kind: stellarflow.KindSecret, Name: artifact.CredentialsSecret},
+}
+
+// The events on a hub copy that may miss something, and on one whose cluster does not let the hub see to it.
+const (
+	eventMissing   = "DependencyMissing"
+	eventNotCopied = "DependencyNotCopied"
+)
+
+// Carrier finds what a Workflow needs and copies it. It is a downsync.Needs.
+type Carrier struct {
+	// Objects reads the hub.
+	Objects dynamic.Interface
+	Hub     *hubcopy.Store
+	HubID   types.UID
+	// Recorder says what may be missing; nil for nobody.
+	Recorder events.EventRecorder
+	Now      func() time.Time
+	// Policies reads the policies and the labels of namespaces.
+	Policies client.Reader
+	// Store returns the shared artifact store, nil if none is configured: then artifact repositories are the users' own.
+	Store func(context.Context) (*artifact.Store, error)
+
+	lately lately
+}
+
+// baggage is what one Workflow needs on one WEC. It is a downsync.Baggage.
+type baggage struct {
+	carrier  *Carrier
+	target   downsync.Target
+	hubCopy  *unstructured.Unstructured
+	accounts []string
+	items    []item
+	stored   bool // a shared artifact store is configured
+	// before are the copies that the Workflow was created with and that are not found any more: they stay for it.
+	before []stellarflow.Reference
+}
+
+// item is an object that the Workflow needs. Its content is not kept: there may be a hundred of them, of up to a megabyte each.
+type item struct {
+	dependencies.Need
+	version string                        // of the hub's, empty if it has none
+	onWEC   *metav1.PartialObjectMetadata // nil if the WEC has none
+	action  dependencies.Action
+	unseen  error // why the action is Unseen
+}
+
+// Look finds what a hub copy needs. The error is a *downsync.Refusal if the WEC can certainly not run it. It writes nothing.
+func (c *Carrier) Look(ctx context.Context, target downsync.Target, hubCopy *unstructured.Unstructured) (downsync.Baggage, error) {
+	b, err := c.find(ctx, target, hubCopy)
+	if err != nil {
+		return nil, err
+	}
+	return b, b.refusal()
+}
+
+func (c *Carrier) find(ctx context.Context, target downsync.Target, hubCopy *unstructured.Unstructured) (*baggage, error) {
+	spec, _ := hubCopy.Object["spec"].(map[string]any)
+	b := &baggage{carrier: c, target: target, hubCopy: hubCopy}
+	store, err := c.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.stored = store != nil
+	closure := dependencies.Begin(spec, hubCopy.GetNamespace())
+	for asked := closure.Next(); len(asked) > 0; asked = closure.Next() {
+		for _, need := range asked {
+			it, followed, err := b.look(ctx, need)
+			if err != nil {
+				return nil, err
+			}
+			b.items = append(b.items, it)
+			closure.Add(need.Reference, followed)
+		}
+	}
+	if closure.TooMany() {
+		return nil, &downsync.Refusal{Reason: downsync.ReasonDependencyMissing, Message: closure.Excess()}
+	}
+	if closure.TooManyAccounts() {
+		return nil, &downsync.Refusal{Reason: downsync.ReasonServiceAccountMissing, Message: closure.Excess()}
+	}
+	for i, need := range closure.Needs() { // a later mention may have made it required
+		b.items[i].Need = need
+	}
+	b.accounts = closure.Accounts()
+	return b, nil
+}
+
+// renew looks anew for what a running Workflow needs and copies it, but for pinned templates. What was copied before stays. What is missing now is not in its way: it
+// may have what it needed of it already.
+func (c *Carrier) renew(ctx context.Context, target downsync.Target, hubCopy *unstructured.Unstructured, before stellarflow.Dependencies, pinned map[place]bool) error {
+	looked, err := c.find(ctx, target, hubCopy)
+	if err != nil {
+		return err
+	}
+	for i := range looked.items {
+		it := &looked.items[i]
+		if it.action == dependencies.Update && pinned[placeOf(it.Reference, hubCopy.GetNamespace())] {
+			it.action = dependencies.Keep
+		}
+	}
+	looked.keep(before)
+	_, err = looked.Bring(ctx)
+	return err
+}
+
+// look reads an object on both sides. It returns the spec whose references count too: that of the hub's object, if the Workflow will
+// use a copy of it. What a WEC says in an object of its own decides nothing.
+func (b *baggage) look(ctx context.Context, need dependencies.Need) (item, map[string]any, error) {
+	it := item{Need: need, action: dependencies.Missing}
+	if err := need.Validate(); err != nil {
+		return it, nil, nil //nolint:nilerr // no object can have that name: it is missing
+	}
+	if b.stored && slices.Contains(givenToEach, need.Reference) {
+		it.action = dependencies.LeftOut // the namespace is given the cluster's own
+		return it, nil, nil
+	}
+	shared, err := b.carrier.shared(ctx, b.hubCopy, need.Reference)
+	var sent *unstructured.Unstructured
+	if shared && err == nil {
+		b.needed(need.Reference)
+		sent, err = b.read(ctx, need.Reference)
+	}
+	if errors.Is(err, errUnread) { // its cluster may have it
+		it.action, it.unseen = dependencies.Unseen, err
+		return it, nil, nil
+	}
+	if err != nil || !shared {
+		it.action = dependencies.LeftOut
+		return it, nil, err
+	}
+	if sent != nil {
+		it.version = dependencies.Version(sent)
+	}
+	if err := b.compare(ctx, &it); err != nil || sent == nil || !it.travels() {
+		return it, nil, err
+	}
+	spec, _ := sent.Object["spec"].(map[string]any)
+	return it, spec, nil
+}
+
+// travels reports whether the Workflow will use a copy of the hub's.
+func (it *item) travels() bool {
+	return it.action == dependencies.Create || it.action == dependencies.Update || it.action == dependencies.Keep
+}
+
+// needed notes that nobody may remove an object now.
+func (b *baggage) needed(reference stellarflow.Reference) {
+	b.carrier.lately.needed(b.target.ID, placeOf(reference, b.hubCopy.GetNamespace()), b.carrier.Now())
+}
+
+// read returns what would be sent of the hub's object now, nil for nothing.
+func (b *baggage) read(ctx context.Context, reference stellarflow.Reference) (*unstructured.Unstructured, error) {
+	return readSent(ctx, b.carrier, reference, b.hubCopy.GetNamespace())
+}
+
+// compare reads what the WEC has and decides.
+func (b *baggage) compare(ctx context.Context, it *item) error {
+	onWEC, err := metadataResource(b.target.Clients.Metadata, it.Reference, b.hubCopy.GetNamespace()).Get(ctx, it.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		onWEC = nil
+	case apierrors.IsForbidden(err): // joined before this was a right
+		it.onWEC, it.action, it.unseen = nil, dependencies.Unseen, b.refused(err, "get", it.Reference)
+		return nil
+	case err != nil:
+		return b.refused(err, "get", it.Reference)
+	case onWEC.DeletionTimestamp != nil && it.version != "":
+		return fmt.Errorf("%s is being deleted on %q", it.Reference, b.target.Name)
+	}
+	it.onWEC, it.action = onWEC, dependencies.Decide(it.Kind, it.version, onWEC, b.carrier.HubID)
+	return nil
+}
+
+// named names the items that are meant, with where they stand, sorted; empty for none.
+func (b *baggage) named(meant func(item) bool) string {
+	var names []string
+	for _, it := range b.items {
+		if meant(it) {
+			names = append(names, fmt.Sprintf("%s %q (%s)", it.Kind, stellarflow.OneLine(it.Name, maxWhere), stellarflow.OneLine(it.Where, maxWhere)))
+		}
+	}
+	slices.Sort(names)
+	if more := len(names) - maxNamed; more > 0 {
+		names = append(names[:maxNamed], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
+}
+
+// refusal says what is required and on neither side, what another hub has brought there, or what the hub may not look for and would
+// have to copy.
+func (b *baggage) refusal() error {
+	if missing := b.named(func(it item) bool { return it.action == dependencies.Missing && it.Required }); missing != "" {
+		return &downsync.Refusal{Reason: downsync.ReasonDependencyMissing, Message: fmt.Sprintf(
+			"the Workflow needs what is neither on the hub nor there: %s: create it on the hub, in namespace %q if it has one, or correct the name",
+			missing, b.hubCopy.GetNamespace())}
+	}
+	if others := b.named(func(it item) bool { return it.action == dependencies.OtherHub }); others != "" {
+		return &downsync.Refusal{Reason: downsync.ReasonNameTaken, Message: fmt.Sprintf(
+			"the Workflow needs what another hub has copied there, and may change or remove at any time: %s: use another namespace or name on one of the hubs",
+			others)}
+	}
+	for _, it := range b.items {
+		if it.unseen != nil && it.Required && it.version != "" {
+			return it.unseen
+		}
+	}
+	return nil
+}
+
+// warn says what else is on neither side, since a step may make it, or may wait for it in vain; and what could not be looked for.
+func (b *baggage) warn() {
+	if b.carrier.Recorder == nil {
+		return
+	}
+	if missing := b.named(func(it item) bool { return it.action == dependencies.Missing && !it.Required && !it.Optional }); missing != "" {
+		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventMissing, "Create",
+			"neither the hub nor cluster %s has %s: a pod that needs it waits until it is created there", string(b.target.Name), missing)
+	}
+	if unseen := b.named(func(it item) bool { return it.action == dependencies.Unseen }); unseen != "" {
+		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventNotCopied, "Create",
+			"the hub may not look for %s, here or on cluster %s: it is used as it is there and not copied: run `stellarflow join %s` again to give the hub the right, for Secrets apply samples/secrets-hub.yaml on the hub and samples/secrets-wec.yaml there",
+			unseen, string(b.target.Name), string(b.target.Name))
+	}
+}
+
+// Accounts returns the ServiceAccounts that the Workflow's pods run as.
+func (b *baggage) Accounts() []string { return b.accounts }

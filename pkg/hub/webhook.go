@@ -1,0 +1,55 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strconv"
+
+	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/guard"
+	"stellarflow.io/stellarflow/pkg/hub/hold"
+)
+
+// serveWebhook serves admission on every replica, the standby too: the API server asks any of them.
+func (h *hub) serveWebhook(ctx context.Context) error {
+	if h.options.WebhookAddress == "" || h.options.WebhookAddress == "0" {
+		return nil
+	}
+	host, service, err := net.SplitHostPort(h.options.WebhookAddress)
+	if err != nil {
+		return fmt.Errorf("serve the webhook: %w", err)
+	}
+	port, err := strconv.Atoi(service)
+	if err != nil {
+		return fmt.Errorf("serve the webhook: %w", err)
+	}
+	certificates := &guard.Certificates{Core: h.core, Cached: h.mgr.GetClient(), Host: cmp.Or(h.options.WebhookHost, guard.Host), Now: h.options.Now, Log: h.log.WithName("webhook")}
+	if err := certificates.SetupWithManager(h.mgr); err != nil {
+		return err
+	}
+	server := webhook.NewServer(webhook.Options{Host: host, Port: port, TLSOpts: []func(*tls.Config){func(config *tls.Config) {
+		config.GetCertificate, config.MinVersion = certificates.Serve, tls.VersionTLS13
+	}}})
+	server.Register(guard.Path, &webhook.Admission{Handler: &guard.Handler{Now: h.options.Now, Profile: h.options.Profile, Metrics: h.options.Metrics}})
+	for _, read := range []client.Object{&v1alpha1.BindingPolicy{}, stellarflow.NewNamespaceMetadata()} { // of a standby too, before it is ready
+		if _, err := h.mgr.GetCache().GetInformer(ctx, read, crcache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("watch what the webhook reads: %w", err)
+		}
+	}
+	server.Register(hold.Path, &webhook.Admission{Handler: &hold.Handler{Cache: h.mgr.GetClient(), Live: h.mgr.GetAPIReader(), Objects: h.objects}})
+	if err := h.mgr.Add(server); err != nil {
+		return fmt.Errorf("serve the webhook: %w", err)
+	}
+	if err := h.mgr.AddReadyzCheck("webhook", certificates.Ready); err != nil {
+		return fmt.Errorf("add the webhook's readiness check: %w", err)
+	}
+	return nil
+}

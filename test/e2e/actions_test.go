@@ -1,0 +1,235 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// asking waits for a person's answer and prints it.
+const asking = `
+- name: main
+  steps:
+  - - {name: ask, template: ask}
+  - - {name: tell, template: tell, arguments: {parameters: [{name: text, value: "{{steps.ask.outputs.parameters.answer}}"}]}}
+- name: ask
+  suspend: {}
+  outputs: {parameters: [{name: answer, globalName: final, valueFrom: {supplied: {}}}]}
+- name: tell
+  inputs: {parameters: [{name: text}]}
+  container: {image: busybox, command: [echo], args: ["{{inputs.parameters.text}}"]}
+`
+
+// pausing waits for a person.
+const pausing = `
+- name: main
+  steps:
+  - - {name: pause, template: pause}
+  - - {name: go, template: go}
+- name: pause
+  suspend: {}
+- name: go
+  container: {image: busybox, command: [echo], args: [went]}
+`
+
+// failing fails until its parameter is another.
+func failing(name, target string) string {
+	return strings.Replace(suspended(name, target, `
+- name: main
+  steps:
+  - - {name: good, template: good}
+  - - {name: bad, template: bad}
+- name: good
+  container: {image: busybox, command: [echo], args: [good]}
+- name: bad
+  container: {image: alpine:3.7, command: [sh, -c], args: ["exit {{workflow.parameters.code}}"]}
+`), "entrypoint: main", "entrypoint: main\n  arguments: {parameters: [{name: code, value: '3'}]}", 1)
+}
+
+// testActions does on the hub, with Argo's own tools, what acts on a Workflow that runs elsewhere.
+func testActions(t *testing.T, f *fleet) {
+	namespace := f.newNamespace(t, "actions")
+	a := actions{fleet: f, namespace: namespace}
+	for _, manifest := range []string{
+		suspended("ui", "cluster1", asking), suspended("cli", "cluster2", asking), suspended("whole", "cluster1", pausing),
+		suspended("declined", "cluster2", pausing), failing("again", "cluster1"), failing("memo", "cluster2"),
+	} {
+		f.create(t, namespace, manifest)
+	}
+	for name, run := range map[string]func(*testing.T){
+		"ui": a.approveInTheUI, "cli": a.approveByCommand, "whole": a.resume, "declined": a.stopOneNode, "held": a.hold, "again": a.retry, "memo": a.resubmit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t)
+		})
+	}
+}
+
+var errSame = errors.New("it shows the run before")
+
+type actions struct {
+	*fleet
+	namespace string
+}
+
+// waits waits until a node with this name is suspended.
+func (a actions) waits(t *testing.T, name, node string) {
+	t.Helper()
+	a.hub.await(t, a.namespace, name, "waits for a person", func(w *wfv1.Workflow) error {
+		found := w.Status.Nodes.FindByDisplayName(node)
+		if found == nil || !found.IsActiveSuspendNode() {
+			return fmt.Errorf("node %s is %v", node, found)
+		}
+		return nil
+	})
+}
+
+// ran checks the end, on both sides and that nothing of it was on the hub.
+func (a actions) ran(t *testing.T, name, target string, phase wfv1.WorkflowPhase) *wfv1.Workflow {
+	t.Helper()
+	ended := a.hub.awaitPhase(t, a.namespace, name, phase)
+	a.compareCopies(t, ended, a.wecs[target])
+	if n := a.hub.countPods(t, a.namespace, name); n > 0 {
+		t.Errorf("%s has %d pods on the hub", name, n)
+	}
+	if left := ended.Annotations[stellarflow.AnnotationIntents] + ended.Annotations[stellarflow.AnnotationRefused]; left != "" {
+		t.Errorf("%s: what was asked is not done: %s", name, left)
+	}
+	return ended
+}
+
+func (a actions) must(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := a.argo(t, append(args, "-n", a.namespace)...); err != nil {
+		t.Fatalf("argo %v: %v: %s", args, err, out)
+	}
+}
+
+// approveInTheUI does what the UI's button does: set, and at once resume.
+func (a actions) approveInTheUI(t *testing.T) {
+	a.waits(t, "ui", "ask")
+	for _, call := range []struct{ verb, body string }{
+		{"set", `{"name":"ui","namespace":%q,"nodeFieldSelector":"displayName=ask","outputParameters":"{\"answer\":\"yes\"}"}`},
+		{"resume", `{"name":"ui","namespace":%q,"nodeFieldSelector":"displayName=ask"}`},
+	} {
+		if out, err := a.ask(t, http.MethodPut, "/api/v1/workflows/"+a.namespace+"/ui/"+call.verb, fmt.Sprintf(call.body, a.namespace)); err != nil {
+			t.Fatalf("%s: %v: %s", call.verb, err, out)
+		}
+	}
+	a.told(t, "ui", "cluster1", "yes")
+}
+
+func (a actions) approveByCommand(t *testing.T) {
+	a.waits(t, "cli", "ask")
+	a.must(t, "node", "set", "cli", "--node-field-selector", "displayName=ask", "--output-parameter", "answer=no", "--message", "by hand")
+	a.must(t, "resume", "cli", "--node-field-selector", "displayName=ask")
+	a.told(t, "cli", "cluster2", "no")
+}
+
+// told checks that the answer reached the next step and the Workflow's own outputs.
+func (a actions) told(t *testing.T, name, target, answer string) {
+	t.Helper()
+	ended := a.ran(t, name, target, wfv1.WorkflowSucceeded)
+	if tell := ended.Status.Nodes.FindByDisplayName("tell"); tell == nil || tell.Inputs.GetParameterByName("text").Value.String() != answer {
+		t.Errorf("%s: the next step was told %v", name, tell)
+	}
+	if outputs := ended.Status.Outputs; outputs == nil || len(outputs.Parameters) != 1 || outputs.Parameters[0].Value.String() != answer {
+		t.Errorf("%s: its own outputs are %v", name, outputs)
+	}
+}
+
+func (a actions) resume(t *testing.T) {
+	a.waits(t, "whole", "pause")
+	a.must(t, "resume", "whole")
+	a.ran(t, "whole", "cluster1", wfv1.WorkflowSucceeded)
+}
+
+func (a actions) stopOneNode(t *testing.T) {
+	a.waits(t, "declined", "pause")
+	a.must(t, "stop", "declined", "--node-field-selector", "displayName=pause", "--message", "declined")
+	ended := a.ran(t, "declined", "cluster2", wfv1.WorkflowFailed)
+	if node := ended.Status.Nodes.FindByDisplayName("pause"); node == nil || node.Phase != wfv1.NodeFailed || node.Message != "declined" {
+		t.Errorf("the node is %v", node)
+	}
+}
+
+// hold suspends between two steps. On a shared hub argo suspend cannot, since the hub copy is suspended already.
+func (a actions) hold(t *testing.T) {
+	a.create(t, a.namespace, strings.ReplaceAll(suspended("held", "cluster2", pausing), "suspend: {}", "container: {image: alpine:3.7, command: [sh, -c], args: [sleep 30]}"))
+	a.hub.awaitPod(t, a.namespace, "held")
+	a.must(t, "suspend", "held")
+	if a.profile == stellarflow.ProfileDedicated {
+		a.suspends(t, a.namespace, "held", true, func() error { return nil })
+	} else if out, err := a.stellarflow(t, "suspend", "held", "-n", a.namespace); err != nil || wants(out, "suspended on cluster cluster2") != nil {
+		t.Fatalf("stellarflow suspend: %v: %s", err, out)
+	}
+	if out, err := a.stellarflow(t, "explain", "held", "-n", a.namespace); err != nil || wants(out, `Suspended on cluster "cluster2"`, "suspend: done 1, refused 0") != nil {
+		t.Errorf("explain: %v: %s", err, out)
+	}
+	a.hub.await(t, a.namespace, "held", "its first step ends and no other begins", func(w *wfv1.Workflow) error {
+		if node := w.Status.Nodes.FindByDisplayName("pause"); node == nil || node.Phase != wfv1.NodeSucceeded {
+			return fmt.Errorf("the step is %v", node)
+		}
+		return nil
+	})
+	if w, err := a.wecs["cluster2"].get(t.Context(), a.namespace, "held"); err != nil || w.Status.Nodes.FindByDisplayName("go") != nil {
+		t.Errorf("the next step began: %v", err)
+	}
+	a.must(t, "resume", "held")
+	a.ran(t, "held", "cluster2", wfv1.WorkflowSucceeded)
+}
+
+func (a actions) retry(t *testing.T) {
+	first := a.ran(t, "again", "cluster1", wfv1.WorkflowFailed)
+	a.must(t, "retry", "again", "-p", "code=0")
+	a.runsAgain(t, "again", first)
+	second := a.ran(t, "again", "cluster1", wfv1.WorkflowSucceeded)
+	good := func(w *wfv1.Workflow) string { return w.Status.Nodes.FindByDisplayName("good").FinishedAt.String() }
+	if good(first) != good(second) {
+		t.Errorf("the step that had succeeded ran again: %s, then %s", good(first), good(second))
+	}
+	if got := second.Spec.Arguments.GetParameterByName("code").Value.String(); got != "0" {
+		t.Errorf("its parameter is shown as %q", got)
+	}
+	a.must(t, "retry", "again", "--restart-successful", "--node-field-selector", "displayName=good")
+	a.runsAgain(t, "again", second)
+	if third := a.ran(t, "again", "cluster1", wfv1.WorkflowSucceeded); good(second) == good(third) {
+		t.Error("the step that was to run again did not")
+	}
+	if out, err := a.argo(t, "retry", "again", "-n", a.namespace); err == nil { // Argo's own answer
+		t.Errorf("what has succeeded was retried: %s", out)
+	}
+}
+
+// runsAgain waits until the hub shows another run: until the cluster has begun it, it shows the end of the one before.
+func (a actions) runsAgain(t *testing.T, name string, before *wfv1.Workflow) {
+	t.Helper()
+	a.hub.await(t, a.namespace, name, "runs again", func(w *wfv1.Workflow) error {
+		if w.Status.StartedAt.Equal(&before.Status.StartedAt) {
+			return errSame
+		}
+		return nil
+	})
+}
+
+// resubmit makes a new Workflow of one that runs elsewhere; a memoized one takes what has succeeded along.
+func (a actions) resubmit(t *testing.T) {
+	a.ran(t, "memo", "cluster2", wfv1.WorkflowFailed)
+	out, err := a.argo(t, "resubmit", "memo", "--memoized", "-p", "code=0", "-n", a.namespace, "-o", "name")
+	if err != nil {
+		t.Fatalf("argo resubmit: %v: %s", err, out)
+	}
+	lines := strings.Fields(out)
+	name := strings.TrimPrefix(lines[len(lines)-1], "workflow.argoproj.io/")
+	ended := a.ran(t, name, "cluster2", wfv1.WorkflowSucceeded)
+	if node := ended.Status.Nodes.FindByDisplayName("good"); node == nil || node.Phase != wfv1.NodeSkipped {
+		t.Errorf("what had succeeded is %v", node)
+	}
+}

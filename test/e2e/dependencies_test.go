@@ -1,0 +1,200 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// needed is what the Workflows of testDependencies need, by kind and name; NS is the namespace.
+var needed = map[stellarflow.Reference]string{
+	{Kind: stellarflow.KindWorkflowTemplate, Name: "lib"}: `
+spec:
+  templates:
+  - name: greet
+    inputs: {parameters: [{name: text}]}
+    steps: [[{name: say, templateRef: {name: NS-shared, template: say, clusterScope: true}, arguments: {parameters: [{name: text, value: "{{inputs.parameters.text}}"}]}}]]`,
+	{Kind: stellarflow.KindClusterWorkflowTemplate, Name: "NS-shared"}: `
+spec:
+  templates:
+  - name: say
+    inputs: {parameters: [{name: text}]}
+    synchronization: {semaphores: [{configMapKeyRef: {name: locks, key: say}}]}
+    container: {image: alpine:3.7, command: [echo, "{{inputs.parameters.text}}"]}`,
+	{Kind: stellarflow.KindWorkflowTemplate, Name: "leaving"}: `
+spec:
+  templates:
+  - name: bye
+    container: {image: alpine:3.7, command: [echo, goodbye]}`,
+	{Kind: stellarflow.KindWorkflowTemplate, Name: "whole"}: `
+spec:
+  entrypoint: main
+  onExit: leave
+  arguments: {parameters: [{name: greeting, valueFrom: {configMapKeyRef: {name: words, key: greeting}}}]}
+  templates:
+  - name: main
+    steps: [[{name: greet, templateRef: {name: lib, template: greet}, arguments: {parameters: [{name: text, value: "{{workflow.parameters.greeting}}"}]}}]]
+  - name: leave
+    steps: [[{name: bye, templateRef: {name: leaving, template: bye}}]]`,
+	{Kind: stellarflow.KindConfigMap, Name: "words"}: `
+metadata: {labels: {workflows.argoproj.io/configmap-type: Parameter}}
+data: {greeting: welcome}`,
+	{Kind: stellarflow.KindConfigMap, Name: "locks"}: `
+data: {say: "1"}`,
+}
+
+// kind is the client for a kind of what Workflows need.
+func (c *cluster) kind(kind stellarflow.Kind, namespace string) dynamic.ResourceInterface {
+	if !kind.Namespaced() {
+		return c.dynamic.Resource(kind.Resource())
+	}
+	return c.dynamic.Resource(kind.Resource()).Namespace(namespace)
+}
+
+// createNeeded creates what testDependencies needs on the hub; the one that is in no namespace is deleted at the end.
+func (f *fleet) createNeeded(t *testing.T, namespace string) {
+	t.Helper()
+	for reference, body := range needed {
+		object := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(strings.ReplaceAll(body, "NS", namespace)), &object.Object); err != nil {
+			t.Fatal(err)
+		}
+		object.SetAPIVersion(reference.Kind.Resource().GroupVersion().String())
+		object.SetKind(string(reference.Kind))
+		object.SetName(strings.ReplaceAll(reference.Name, "NS", namespace))
+		client := f.hub.kind(reference.Kind, namespace)
+		if _, err := client.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+			t.Fatalf("create %s %s: %v", object.GetKind(), object.GetName(), err)
+		}
+		if !reference.Kind.Namespaced() {
+			t.Cleanup(func() { _ = client.Delete(context.Background(), object.GetName(), metav1.DeleteOptions{}) })
+		}
+	}
+}
+
+// testDependencies runs Workflows on both clusters that need templates and ConfigMaps which are on the hub only.
+func testDependencies(t *testing.T, f *fleet) {
+	namespace := f.newNamespace(t, "deps")
+	f.createNeeded(t, namespace)
+	for _, target := range wecNames {
+		f.create(t, namespace, fmt.Sprintf(`
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata:
+  name: whole-%[1]s
+  labels: {kubestellar.io/cluster: %[1]s}
+spec:
+  suspend: true
+  workflowTemplateRef: {name: whole}
+`, target))
+		parts := suspended("parts-"+target, target, `
+- name: main
+  steps: [[{name: greet, templateRef: {name: lib, template: greet}, arguments: {parameters: [{name: text, value: "{{workflow.parameters.greeting}}"}]},
+    hooks: {exit: {templateRef: {name: leaving, template: bye}}}}]]`)
+		f.create(t, namespace, strings.Replace(parts, "entrypoint: main",
+			"entrypoint: main\n  arguments: {parameters: [{name: greeting, valueFrom: {configMapKeyRef: {name: words, key: greeting}}}]}", 1))
+	}
+	for _, target := range wecNames {
+		f.checkNeeds(t, f.awaitRun(t, namespace, "whole-"+target, target, 2), "ConfigMap/locks", "ConfigMap/words", "WorkflowTemplate/leaving", "WorkflowTemplate/lib", "WorkflowTemplate/whole")
+		f.checkNeeds(t, f.awaitRun(t, namespace, "parts-"+target, target, 2), "ConfigMap/locks", "ConfigMap/words", "WorkflowTemplate/leaving", "WorkflowTemplate/lib")
+	}
+	f.checkNewer(t, namespace)
+	f.checkShared(t, namespace)
+	f.checkRemoved(t, namespace)
+}
+
+// checkNeeds checks what is said of a Workflow's needs, and that it had them.
+func (f *fleet) checkNeeds(t *testing.T, hubCopy *wfv1.Workflow, wanted ...string) {
+	t.Helper()
+	wanted = append(wanted, "ClusterWorkflowTemplate/"+hubCopy.Namespace+"-shared")
+	slices.Sort(wanted)
+	var got []string
+	recorded := stellarflow.ParseDependencies(hubCopy.Annotations[stellarflow.AnnotationDependencies])
+	for _, reference := range recorded.Copied {
+		got = append(got, reference.String())
+	}
+	if diff := cmp.Diff(wanted, got); diff != "" || len(recorded.There) > 0 {
+		t.Errorf("%s needed (-wanted +got), and of the cluster's own %v:\n%s", hubCopy.Name, recorded.There, diff)
+	}
+	var logs []string
+	for _, node := range nodesOf(hubCopy, wfv1.NodeTypePod) {
+		logs = append(logs, strings.TrimSpace(f.log(t, node)))
+	}
+	slices.Sort(logs)
+	if diff := cmp.Diff([]string{"goodbye", "welcome"}, logs); diff != "" {
+		t.Errorf("%s: logs (-wanted +got):\n%s", hubCopy.Name, diff)
+	}
+	out, err := f.stellarflow(t, "explain", hubCopy.Name, "-n", hubCopy.Namespace)
+	if err != nil || wants(out, "Dependencies:", "copied from the hub", "lib") != nil {
+		t.Errorf("explain does not list what travelled: %v:\n%s", err, out)
+	}
+}
+
+// checkNewer changes a ConfigMap on the hub: the next Workflow has the new one.
+func (f *fleet) checkNewer(t *testing.T, namespace string) {
+	t.Helper()
+	f.kubectl(t, f.hub, "-n", namespace, "patch", "configmap", "words", "--type=merge", "-p", `{"data":{"greeting":"well met"}}`)
+	f.create(t, namespace, strings.Replace(suspended("newer", "cluster1", shell("echo {{workflow.parameters.greeting}}")), "entrypoint: main",
+		"entrypoint: main\n  arguments: {parameters: [{name: greeting, valueFrom: {configMapKeyRef: {name: words, key: greeting}}}]}", 1))
+	f.wantLogs(t, f.awaitRun(t, namespace, "newer", "cluster1", 1), map[string]string{"newer": "well met"})
+}
+
+// checkShared gives a Workflow a Secret of the hub's, which its policy names and the administrators of both clusters let travel.
+func (f *fleet) checkShared(t *testing.T, namespace string) {
+	t.Helper()
+	for c, sample := range map[*cluster]string{f.hub: "secrets-hub.yaml", f.wecs["cluster1"]: "secrets-wec.yaml"} {
+		file := filepath.Join(f.root, "samples", sample)
+		f.kubectl(t, c, "apply", "-f", file)
+		t.Cleanup(func() {
+			if out, err := f.try(context.Background(), nil, f.bin("kubectl"), "--kubeconfig", c.kubeconfig, "delete", "-f", file); err != nil {
+				t.Errorf("take the rights of %s away: %v: %s", sample, err, out)
+			}
+		})
+	}
+	f.applyPolicy(t, namespace, fmt.Sprintf(`{
+  "apiVersion": "control.kubestellar.io/v1alpha1", "kind": "BindingPolicy", "metadata": {"name": %[1]q},
+  "spec": {"wantSingletonReportedState": true, "clusterSelectors": [{"matchLabels": {"name": "cluster1"}}], "downsync": [
+    {"objectSelectors": [{"matchLabels": {"kubestellar.io/cluster": %[1]q}}]},
+    {"apiGroup": "", "resources": ["secrets"], "namespaces": [%[1]q], "objectNames": ["words"]}]}
+}`, namespace))
+	f.kubectl(t, f.hub, "-n", namespace, "create", "secret", "generic", "words", "--from-literal=word=please")
+	f.create(t, namespace, suspended("shared", namespace, `
+- name: main
+  container: {image: alpine:3.7, command: [sh, -c, "echo $word"], envFrom: [{secretRef: {name: words}}]}`))
+	f.wantLogs(t, f.awaitRun(t, namespace, "shared", "cluster1", 1), map[string]string{"shared": "please"})
+}
+
+// checkRemoved deletes the Workflows: what they needed goes from the clusters, and stays on the hub.
+func (f *fleet) checkRemoved(t *testing.T, namespace string) {
+	t.Helper()
+	f.kubectl(t, f.hub, "-n", namespace, "delete", "workflows", "--all", "--wait=false")
+	shared := namespace + "-shared"
+	for _, target := range wecNames {
+		eventually(t, 2*patience, "what nobody needs any more is removed from "+target, func(ctx context.Context) error {
+			_, err := f.wecs[target].kind(stellarflow.KindClusterWorkflowTemplate, "").Get(ctx, shared, metav1.GetOptions{})
+			switch {
+			case apierrors.IsNotFound(err):
+				return nil
+			case err != nil:
+				return err
+			}
+			return fmt.Errorf("ClusterWorkflowTemplate %s is there", shared)
+		})
+	}
+	if _, err := f.hub.kind(stellarflow.KindClusterWorkflowTemplate, "").Get(t.Context(), shared, metav1.GetOptions{}); err != nil {
+		t.Errorf("the hub's own: %v", err)
+	}
+}
