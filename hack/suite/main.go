@@ -1,5 +1,6 @@
 // Command suite runs one suite of tests with go test and prints its time. Of tests that pass it prints a line for each package;
-// the output of one that fails or is skipped comes whole. With -stream every line comes as it is written, for suites that take long.
+// the output of one that fails or is skipped comes whole. With -stream every line comes as it is written, for suites that take long, and what failed
+// tests logged last comes again at the end.
 // If the variable CI is set, a skipped test fails the suite: nothing that CI is meant to run may be left out in silence.
 //
 //	go run ./hack/suite [-stream] NAME [go test arguments]
@@ -54,6 +55,9 @@ func run(ctx context.Context, out io.Writer, args []string, stream, noSkips bool
 	report := newReport(out, stream)
 	readErr := report.read(output)
 	if err := command.Wait(); err != nil {
+		if stream {
+			report.repeatFailures()
+		}
 		return fmt.Errorf("%s: %w", report.summary(), err)
 	}
 	if readErr != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 )
 
@@ -22,18 +23,44 @@ type report struct {
 	out     io.Writer
 	stream  bool
 	pending map[string][]string // by package and test
+	said    map[string][]string // by package and test, the heads of what it logged
 	passed  int
-	failed  int
+	failed  []string // package and test, in the order of their ends
 	skipped []string
 }
 
 func newReport(out io.Writer, stream bool) *report {
-	return &report{out: out, stream: stream, pending: map[string][]string{}}
+	return &report{out: out, stream: stream, pending: map[string][]string{}, said: map[string][]string{}}
 }
 
 // summary counts the tests, subtests included.
 func (r *report) summary() string {
-	return fmt.Sprintf("%d passed, %d failed, %d skipped", r.passed, r.failed, len(r.skipped))
+	return fmt.Sprintf("%d passed, %d failed, %d skipped", r.passed, len(r.failed), len(r.skipped))
+}
+
+// headsShown is how much of what a failed test logged is repeated, headLength how much of a line, in bytes.
+const headsShown, headLength = 15, 400
+
+// logHead begins what a test logs; go test does not tell an error from a message.
+var logHead = regexp.MustCompile(`^\s+[a-z0-9_]+_test\.go:\d+: `)
+
+// repeatFailures prints the last lines that each failed test logged once more: a streamed suite goes on after a failure, and only the end of
+// its output may be kept. What tests show of their surroundings when they have failed, which follows a prompt, is left out.
+func (r *report) repeatFailures() {
+	for _, key := range r.failed {
+		_, _ = fmt.Fprintf(r.out, "failed: %s\n", key)
+		heads := r.said[key]
+		for _, head := range heads[max(0, len(heads)-headsShown):] {
+			_, _ = fmt.Fprintln(r.out, head)
+		}
+	}
+}
+
+// hear keeps the first line of what a test logs.
+func (r *report) hear(key, line string) {
+	if line = strings.TrimRight(line, "\n"); logHead.MatchString(line) && !strings.Contains(line, "$ ") {
+		r.said[key] = append(r.said[key], line[:min(len(line), headLength)])
+	}
 }
 
 // read takes events until there are no more. A line that is no event, such as a build error, is printed as it is.
@@ -65,10 +92,15 @@ func (r *report) take(one event) {
 	case "output", "build-output":
 		r.takeOutput(key, one)
 	case "pass":
-		r.count(one, &r.passed)
+		if one.Test != "" {
+			r.passed++
+		}
 		delete(r.pending, key)
+		delete(r.said, key)
 	case "fail":
-		r.count(one, &r.failed)
+		if one.Test != "" {
+			r.failed = append(r.failed, key)
+		}
 		r.flush(key)
 	case "skip":
 		if one.Test != "" {
@@ -78,18 +110,15 @@ func (r *report) take(one event) {
 	}
 }
 
-func (r *report) count(one event, counter *int) {
-	if one.Test != "" {
-		*counter++
-	}
-}
-
 // takeOutput prints a line, keeps it until its test has ended, or drops it.
 func (r *report) takeOutput(key string, one event) {
 	for _, noise := range []string{"=== RUN", "=== PAUSE", "=== CONT", "=== NAME"} {
 		if strings.HasPrefix(one.Output, noise) {
 			return
 		}
+	}
+	if r.stream && one.Test != "" {
+		r.hear(key, one.Output)
 	}
 	switch {
 	case r.stream || one.Action == "build-output":

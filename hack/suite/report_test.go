@@ -55,3 +55,25 @@ not json
 		})
 	}
 }
+
+func TestRepeatFailures(t *testing.T) {
+	const input = `{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: a says\n"}
+{"Action":"pass","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestB/one","Output":"        b_test.go:7: it is wrong:\n"}
+{"Action":"output","Package":"p","Test":"TestB/one","Output":"            -want +got\n"}
+{"Action":"output","Package":"p","Test":"TestB/one","Output":"        b_test.go:9: hub$ kubectl get pods\n"}
+{"Action":"fail","Package":"p","Test":"TestB/one"}
+{"Action":"fail","Package":"p","Test":"TestB"}
+{"Action":"fail","Package":"p"}
+`
+	var all, out strings.Builder
+	report := newReport(&all, true)
+	if err := report.read(strings.NewReader(input)); err != nil {
+		t.Fatalf("read(...): %v", err)
+	}
+	report.out = &out
+	report.repeatFailures()
+	if diff := cmp.Diff("failed: p.TestB/one\n        b_test.go:7: it is wrong:\nfailed: p.TestB\n", out.String()); diff != "" {
+		t.Errorf("repeatFailures(): -want, +got:\n%s", diff)
+	}
+}
