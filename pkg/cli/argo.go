@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/discovery"
@@ -23,7 +24,7 @@ type argoController struct {
 	User string
 	// Version is its image's tag, without a digest; empty if the image has no tag.
 	Version string
-	// Running are its Deployments, NAMESPACE/NAME, that are not scaled to 0.
+	// Running are its Deployments, NAMESPACE/NAME, that act on Workflows: they are not scaled to 0 and have workers for them.
 	Running []string
 }
 
@@ -50,7 +51,7 @@ func findControllers(ctx context.Context, cluster client.Client) ([]argoControll
 		if i < 0 {
 			i, found = len(found), append(found, argoController{User: user, Version: imageTag(image)})
 		}
-		if replicas := deployment.Spec.Replicas; replicas == nil || *replicas > 0 || deployment.Status.Replicas > 0 {
+		if actsOnWorkflows(deployment) {
 			found[i].Running = append(found[i].Running, deployment.Namespace+"/"+deployment.Name)
 		}
 	}
@@ -58,7 +59,34 @@ func findControllers(ctx context.Context, cluster client.Client) ([]argoControll
 	return found, nil
 }
 
-// runningOf are the Deployments of controllers that are not scaled to 0.
+// actsOnWorkflows reports whether a Deployment of a controller does, or did so until its rollout has ended. One with --workflow-workers=0 takes
+// nothing from the queue of Workflows, and does the rest: CronWorkflows, ttlStrategy, retention, archive (Argo's controller.go, Run).
+func actsOnWorkflows(deployment *appsv1.Deployment) bool {
+	status := deployment.Status
+	if replicas := deployment.Spec.Replicas; replicas != nil && *replicas == 0 && status.Replicas == 0 {
+		return false
+	}
+	rolledOut := status.ObservedGeneration == deployment.Generation && status.UpdatedReplicas == status.Replicas
+	return !rolledOut || workflowWorkers(deployment.Spec.Template.Spec.Containers) != "0"
+}
+
+// workflowWorkers is the last --workflow-workers of containers, empty for Argo's default, 32.
+func workflowWorkers(containers []corev1.Container) (workers string) {
+	const flag = "--workflow-workers"
+	for _, container := range containers {
+		words := slices.Concat(container.Command, container.Args)
+		for i, word := range words {
+			if value, found := strings.CutPrefix(word, flag+"="); found {
+				workers = value
+			} else if word == flag && i+1 < len(words) {
+				workers = words[i+1]
+			}
+		}
+	}
+	return workers
+}
+
+// runningOf are the Deployments of controllers that act on Workflows.
 func runningOf(controllers []argoController) []string {
 	var running []string
 	for _, controller := range controllers {

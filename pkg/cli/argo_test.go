@@ -57,6 +57,39 @@ func TestControllerImage(t *testing.T) {
 	}
 }
 
+func TestActsOnWorkflows(t *testing.T) {
+	zero, one := int32(0), int32(1)
+	rolledOut := appsv1.DeploymentStatus{ObservedGeneration: 3, Replicas: 1, UpdatedReplicas: 1}
+	cases := map[string]struct {
+		reason   string
+		replicas *int32
+		args     []string
+		status   appsv1.DeploymentStatus
+		want     bool
+	}{
+		"Default":      {"a Deployment has one replica, and Argo 32 workers", nil, nil, rolledOut, true},
+		"ScaledToZero": {"no pod runs", &zero, nil, appsv1.DeploymentStatus{ObservedGeneration: 3}, false},
+		"Ending":       {"its pod is not gone yet", &zero, nil, rolledOut, true},
+		"NoWorkers":    {"it keeps house only", &one, []string{"--workflow-workers=0"}, rolledOut, false},
+		"TwoWords":     {"a flag and its value", &one, []string{"--workflow-workers", "0", "--namespaced"}, rolledOut, false},
+		"LastCounts":   {"as in Argo", &one, []string{"--workflow-workers=0", "--workflow-workers=4"}, rolledOut, true},
+		"NoValue":      {"Argo would not start", &one, []string{"--workflow-workers"}, rolledOut, true},
+		"TTLWorkers":   {"another flag", &one, []string{"--workflow-ttl-workers=0"}, rolledOut, true},
+		"NotSeen":      {"pods without the flag may run still", &one, []string{"--workflow-workers=0"}, appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 1, UpdatedReplicas: 1}, true},
+		"RollingOut":   {"one without the flag runs still", &one, []string{"--workflow-workers=0"}, appsv1.DeploymentStatus{ObservedGeneration: 3, Replicas: 2, UpdatedReplicas: 1}, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: 3}, Status: tc.status}
+			deployment.Spec.Replicas = tc.replicas
+			deployment.Spec.Template.Spec.Containers = []corev1.Container{{Command: []string{controllerName}, Args: tc.args}}
+			if got := actsOnWorkflows(deployment); got != tc.want {
+				t.Errorf("%s: actsOnWorkflows(...) = %v", tc.reason, got)
+			}
+		})
+	}
+}
+
 func TestImageTag(t *testing.T) {
 	for image, want := range map[string]string{
 		"quay.io/argoproj/workflow-controller:v3.7.18":         "v3.7.18",

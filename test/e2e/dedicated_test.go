@@ -18,17 +18,20 @@ var onDedicated = []suite{
 	{"actions", testActions},
 	{"suspend", testSuspend},
 	{"dependencies", testDependencies},
+	{"beside", testBeside},
+	{"entry", testEntry},
 }
 
-// testDedicated makes the hub a dedicated one, in which no Argo controller runs, and then a shared one again while Workflows run.
+// testDedicated makes the hub a dedicated one, whose Argo controller has no workers for Workflows, and then a shared one again while Workflows run.
 func testDedicated(t *testing.T, f *fleet) {
 	f.awaitManagers(t)
 	f.scaleArgo(t, 0)
-	t.Cleanup(func() { f.scaleArgo(t, 1) })
+	t.Cleanup(func() { f.setWorkers(t, "null") })
 	f.obey(t, f.awaitAilment(t, "argo-controller-none-runs"), "") // which installs the profile
 	f.awaitManagers(t)
 	f.profile = stellarflow.ProfileDedicated
 	defer func() { f.profile = stellarflow.ProfileShared }()
+	f.keepsHouse(t)
 	t.Run("side-by-side", func(t *testing.T) {
 		for _, s := range onDedicated {
 			t.Run(s.name, func(t *testing.T) {
@@ -41,6 +44,32 @@ func testDedicated(t *testing.T, f *fleet) {
 	f.awaitManagers(t)
 	f.checkNoController(t)
 	f.becomesShared(t)
+}
+
+// setWorkers starts the hub's Argo controller with arguments, a JSON list: null are Argo's own.
+func (f *fleet) setWorkers(t *testing.T, args string) {
+	t.Helper()
+	f.patchArgo(t, "deployment", "workflow-controller", `{"spec":{"template":{"spec":{"containers":[{"name":"workflow-controller","args":`+args+`}]}}}}`)
+	f.scaleArgo(t, 1)
+}
+
+// patchArgo changes what the hub's Argo controller is made of, also when the test has ended.
+func (f *fleet) patchArgo(t *testing.T, kind, name, patch string) {
+	t.Helper()
+	if _, err := f.try(context.Background(), nil, f.bin("kubectl"), "--kubeconfig", f.hub.kubeconfig, "-n", argoNamespace, "patch", kind, name, "-p", patch); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keepsHouse starts the hub's Argo controller without workers for Workflows: it does what is not about running them, and neither the install nor
+// doctor has anything against it.
+func (f *fleet) keepsHouse(t *testing.T) {
+	t.Helper()
+	f.setWorkers(t, `["--workflow-workers=0"]`)
+	f.awaitCured(t, "argo-controller-on-dedicated-hub")
+	if out, err := f.stellarflow(t, "install"); err != nil {
+		t.Fatalf("install beside a controller without workers for Workflows: %v: %s", err, out)
+	}
 }
 
 // scaleArgo stops or starts the hub's Argo controller.
@@ -93,7 +122,7 @@ func (f *fleet) becomesShared(t *testing.T) {
 			t.Errorf("%s would be started by the hub's Argo: %+v (%v)", name, w, err)
 		}
 	}
-	f.scaleArgo(t, 1)
+	f.setWorkers(t, "null")
 	f.awaitManagers(t)
 	if out, err := f.argo(t, "resume", "held", "-n", namespace); err != nil {
 		t.Fatalf("argo resume: %v: %s", err, out)

@@ -41,6 +41,7 @@ var alone = []suite{
 	{"operations", testOperations},
 	{"crash", testCrash},
 	{"chaos", testChaos},
+	{"settings", testSettings},
 	{"dedicated", testDedicated},
 	{"doctor", testDoctor},
 	{"escapes", testEscapes},

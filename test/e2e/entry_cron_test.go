@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 var cronWorkflows = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "cronworkflows"}
@@ -98,8 +100,8 @@ func cronAllows(t *testing.T, f *fleet, namespace string) {
 	})
 	stop()
 	for _, run := range runs[:2] {
-		if run.Spec.Suspend == nil || run.Labels["kubestellar.io/cluster"] != "cluster1" {
-			t.Errorf("%s was not held: %v", run.Name, run.Spec.Suspend)
+		if _, placed := stellarflow.PlacementOf(run); !placed {
+			t.Errorf("%s does not run on a cluster: %v, suspend %v", run.Name, run.Labels, run.Spec.Suspend)
 		}
 	}
 }

@@ -35,9 +35,12 @@ spec:
   templates: [{name: main, container: {image: busybox, command: [echo, hello]}}]
 `
 
-// hold has a namespace hold what policies select.
+// hold has a namespace hold what policies select, as it has to on a shared hub.
 func (f *fleet) hold(t *testing.T, namespace string) {
 	t.Helper()
+	if f.profile == stellarflow.ProfileDedicated {
+		return
+	}
 	f.kubectl(t, f.hub, "label", "namespace", namespace, stellarflow.LabelHold+"="+stellarflow.HoldAll)
 }
 
@@ -47,8 +50,8 @@ type entry struct {
 	namespace, shared, file string
 }
 
-// testEntry creates Workflows in every way that the hub's users have, in a namespace that holds: they run on their cluster, and what no
-// policy selects runs on the hub.
+// testEntry creates Workflows in every way that the hub's users have, on a shared hub in a namespace that holds: they run on their cluster,
+// and what no policy selects runs on the hub, or on a dedicated one nowhere.
 func testEntry(t *testing.T, f *fleet) {
 	namespace := f.newNamespace(t, "entry")
 	e := entry{f, namespace, namespace + "-shared", filepath.Join(t.TempDir(), "own.yaml")}
@@ -59,10 +62,14 @@ func testEntry(t *testing.T, f *fleet) {
 	if err := os.WriteFile(e.file, []byte(greets), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, run := range map[string]func(*testing.T){
+	ways := map[string]func(*testing.T){
 		"submit": e.submit, "from-template": e.fromTemplate, "from-cluster-template": e.fromClusterTemplate, "argo-server": e.throughServer,
-		"submit-api": e.submitAPI, "create-api": e.createAPI, "event": e.event, "sensor": e.sensor, "local": e.local, "warning": e.warning,
-	} {
+		"submit-api": e.submitAPI, "create-api": e.createAPI, "event": e.event, "sensor": e.sensor, "local": e.local,
+	}
+	if f.profile != stellarflow.ProfileDedicated { // where nothing is held, nobody is told
+		ways["warning"] = e.warning
+	}
+	for name, run := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run(t)
@@ -207,9 +214,24 @@ spec:
 func (e entry) local(t *testing.T) {
 	for _, args := range [][]string{{"submit", e.file}, {"submit", "--from", "workflowtemplate/greet"}, {"submit", e.file, "--labels", "kubestellar.io/cluster=cluster9"}} {
 		name := e.created(t, e.direct(), args...)
-		if ended := e.awaitLocal(t, e.namespace, name, 1); ended.Spec.Suspend != nil {
+		if e.profile == stellarflow.ProfileDedicated {
+			e.untouched(t, name)
+		} else if ended := e.awaitLocal(t, e.namespace, name, 1); ended.Spec.Suspend != nil {
 			t.Errorf("argo %v: spec.suspend is %v", args, *ended.Spec.Suspend)
 		}
+	}
+}
+
+// untouched checks that a Workflow says nothing yet when one that was created after it has run.
+func (e entry) untouched(t *testing.T, name string) {
+	t.Helper()
+	e.ranThere(t, e.created(t, e.direct(), "submit", e.file, "--labels", "kubestellar.io/cluster=cluster1"), "cluster1", "hello")
+	left, err := e.hub.get(t.Context(), e.namespace, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, placed := left.Labels[stellarflow.LabelCluster]; placed || left.Status.Phase != "" || left.Spec.Suspend != nil {
+		t.Errorf("%s, which no policy selects: %+v", name, left)
 	}
 }
 

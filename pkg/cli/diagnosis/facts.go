@@ -33,7 +33,7 @@ type Facts struct {
 	Manager Manager
 	// Guarded are the users that the guard holds off; Controllers those that the Argo controllers of the hub are.
 	Guarded, Controllers []string
-	// Running are the Deployments of those controllers, NAMESPACE/NAME, that are not scaled to 0.
+	// Running are the Deployments of those controllers, NAMESPACE/NAME, that act on Workflows.
 	Running []string
 	// Profile is the hub's.
 	Profile stellarflow.Profile

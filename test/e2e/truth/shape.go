@@ -34,7 +34,8 @@ var (
 	momentary = []string{
 		"PodRunning", // whether a pod still ran in the moment in which Argo wrote the end
 	}
-	// what Argo says of a node whose pod a deadline has ended; its outputs are then what its executor could still write before it was killed
+	// what Argo says of a node whose pod a deadline has ended, and of a Workflow that is such a node: the one if the kubelet saw it first, the
+	// other if Argo's controller did. Its outputs are then what its executor could still write before it was killed.
 	deadlines = []string{"Pod was active on the node longer than the specified deadline", "Step exceeded its deadline"}
 	// the lists of a node whose order is the one in which Argo's controller came by
 	unordered = []string{"children", "outboundNodes"}
@@ -66,10 +67,11 @@ func Shape(status json.RawMessage, run Run) (map[string]any, error) {
 		for field := range leftOutOfNodes {
 			delete(node, field)
 		}
-		if message, _ := node["message"].(string); slices.Contains(deadlines, message) {
+		if passedDeadline(node) {
 			delete(node, "outputs")
 		}
 	}
+	passedDeadline(shape)
 	shape, _ = names.in(shape).(map[string]any)
 	nodes, _ = shape["nodes"].(map[string]any)
 	for _, node := range nodes {
@@ -161,4 +163,14 @@ func (n *names) text(text string) string {
 		return found
 	})
 	return n.rest.Replace(text)
+}
+
+// passedDeadline reports whether the message of a node or a status is that of a deadline, and makes it the same one whoever saw it first.
+func passedDeadline(of map[string]any) bool {
+	message, _ := of["message"].(string)
+	passed := slices.Contains(deadlines, message)
+	if passed {
+		of["message"] = deadlines[0]
+	}
+	return passed
 }

@@ -98,7 +98,8 @@ func TestShapeShowsWhatDiffers(t *testing.T) {
 	}
 }
 
-// TestShapeOfADeadline checks that what is left of a pod that a deadline has ended is no difference, and that it is one otherwise.
+// TestShapeOfADeadline checks that what is left of a pod that a deadline has ended is no difference, and that it is one otherwise; nor is it
+// one whether the kubelet or Argo's controller saw the deadline first.
 func TestShapeOfADeadline(t *testing.T) {
 	for message, equal := range map[string]bool{deadlines[0]: true, deadlines[1]: true, "Error (exit code 1)": false} {
 		late := strings.NewReplacer(`"displayName": "say"`, `"displayName": "say", "message": "`+message+`"`)
@@ -106,6 +107,13 @@ func TestShapeOfADeadline(t *testing.T) {
 		if got := cmp.Equal(shape(t, []byte(late.Replace(string(ofOne))), one), shape(t, []byte(killed), other)); got != equal {
 			t.Errorf("after %q: two exit codes are equal: %v, want %v", message, got, equal)
 		}
+	}
+	says := func(status []byte, message string) []byte {
+		return []byte(strings.NewReplacer(`"displayName": "say"`, `"displayName": "say", "message": "`+message+`"`, `"phase": "Failed", "message": "child`, `"phase": "Failed", "message": "`+message+`", "was": "child`).Replace(string(status)))
+	}
+	kubelet, argo := shape(t, says(ofOne, deadlines[0]), one), shape(t, says(ofOther, deadlines[1]), other)
+	if diff := cmp.Diff(kubelet, argo); diff != "" || kubelet["message"] != deadlines[0] {
+		t.Errorf("a deadline that the kubelet saw first, and one that Argo did: %s", diff)
 	}
 }
 

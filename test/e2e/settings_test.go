@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// settings are what the hub's Argo controller may be told of Workflows that it runs: two places, what theirs says where it says nothing, how
+// many are kept. HEALTHZ_AGE is how long one may have no phase.
+const (
+	settings = `{"data":{"parallelism":"2","retentionPolicy":"{completed: 2}","workflowDefaults":"{spec: {podMetadata: {labels: {default-of: hub}}}}"}}`
+	healthy  = `[{"name":"HEALTHZ_AGE","value":"1s"}]`
+)
+
+// counting has a metric.
+const counting = `entrypoint: main
+  metrics: {prometheus: [{name: ended, help: runs that have ended, counter: {value: "1"}}]}`
+
+// testSettings has the hub's Argo controller take its settings for federated Workflows too, as it sees them: none of them stops one, and what
+// they cost local ones is as docs/operations.md says.
+func testSettings(t *testing.T, f *fleet) {
+	f.set(t, settings, healthy)
+	t.Cleanup(func() {
+		f.set(t, `{"data":{"parallelism":null,"retentionPolicy":null,"workflowDefaults":null}}`, `[{"name":"HEALTHZ_AGE","$patch":"delete"}]`)
+	})
+	namespace := f.newNamespace(t, "settings")
+	f.prepareHubNamespace(t, namespace)
+	name := namespace + "-nowhere"
+	f.applyPolicy(t, name, policy(name, name, `"wantSingletonReportedState": true,`, `{"matchLabels": {"name": "cluster9"}}`))
+	f.create(t, namespace, suspended("waits", name, shell("echo ran")))
+	f.hub.awaitPhase(t, namespace, "waits", wfv1.WorkflowPending)
+
+	names := []string{"one", "two", "three"}
+	for _, name := range names {
+		f.create(t, namespace, strings.Replace(suspended(name, "cluster1", gated("through")), "entrypoint: main", counting, 1))
+	}
+	for _, name := range names {
+		f.hub.awaitPod(t, namespace, name)
+		f.wantDefaults(t, namespace, name)
+	}
+	f.create(t, namespace, pausingOnce)
+	f.hub.await(t, namespace, "local", "has no place beside three federated ones", func(w *wfv1.Workflow) error {
+		return wants(fmt.Sprintf("%s: %s", w.Status.Phase, w.Status.Message), "Pending: Workflow processing has been postponed because too many workflows are already running")
+	})
+	f.wantHealthy(t)
+	if running := f.metric(t, f.hub, `argo_workflows_gauge{phase="Running"}`); running != "3" {
+		t.Errorf("the hub's controller counts %q running Workflows, wanted the three federated ones", running)
+	}
+	for _, name := range names {
+		f.openGate(t, f.wecs["cluster1"], namespace, name)
+		f.hub.awaitPhase(t, namespace, name, wfv1.WorkflowSucceeded)
+	}
+	f.hub.awaitPhase(t, namespace, "local", wfv1.WorkflowSucceeded)
+	for _, c := range []*cluster{f.hub, f.wecs["cluster1"]} {
+		if ended, wanted := f.metric(t, c, "argo_workflows_ended"), map[bool]string{true: "", false: "3"}[c == f.hub]; ended != wanted {
+			t.Errorf("the metric of three Workflows is %q on %s, wanted %q", ended, c.name, wanted)
+		}
+	}
+	eventually(t, patience, "two that have ended are kept, here and there", func(ctx context.Context) error {
+		list, err := f.hub.workflows.Namespace(namespace).List(ctx, metav1.ListOptions{LabelSelector: stellarflow.ArgoLabelCompleted + "=true"})
+		if err != nil {
+			return err
+		}
+		there, err := f.wecs["cluster1"].workflows.Namespace(namespace).List(ctx, metav1.ListOptions{})
+		if err == nil && (len(list.Items) != 2 || len(there.Items) > 2) {
+			err = fmt.Errorf("the hub keeps %d, cluster1 %d", len(list.Items), len(there.Items))
+		}
+		return err
+	})
+}
+
+// set merges into the ConfigMap of the hub's Argo controller and into its environment, and starts it anew.
+func (f *fleet) set(t *testing.T, data, environment string) {
+	t.Helper()
+	f.patchArgo(t, "configmap", "workflow-controller-configmap", data)
+	f.patchArgo(t, "deployment", "workflow-controller", `{"spec":{"template":{"spec":{"containers":[{"name":"workflow-controller","env":`+environment+`}]}}}}`)
+	f.scaleArgo(t, 1)
+}
+
+// wantDefaults checks that what the hub's controller may have written into a Workflow before it was placed is what its pod has: the hub
+// copy's word counts.
+func (f *fleet) wantDefaults(t *testing.T, namespace, name string) {
+	t.Helper()
+	hubCopy, err := f.hub.get(t.Context(), namespace, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := ""
+	if hubCopy.Spec.PodMetadata != nil {
+		wanted = hubCopy.Spec.PodMetadata.Labels["default-of"]
+	}
+	pods, err := f.wecs["cluster1"].pods(t.Context(), namespace, name)
+	if err != nil || len(pods) != 1 || pods[0].Labels["default-of"] != wanted {
+		t.Errorf("the hub copy of %s says %q of its default, its pods are %v (%v)", name, wanted, pods, err)
+	}
+	t.Logf("%s has the default %q", name, wanted)
+}
+
+// wantHealthy asks the controller's liveness check, twice: it complains of what it has found twice.
+func (f *fleet) wantHealthy(t *testing.T) {
+	t.Helper()
+	for range 2 {
+		if out, err := f.askArgo(t, f.hub, "6060", "healthz"); err != nil {
+			t.Errorf("the hub's controller is not healthy: %v: %s", err, out)
+		}
+	}
+	without, err := f.hub.workflows.List(t.Context(), metav1.ListOptions{LabelSelector: "!" + stellarflow.ArgoLabelPhase})
+	if err != nil || len(without.Items) > 0 {
+		t.Errorf("%d Workflows have no phase, and make it unhealthy (%v)", len(without.Items), err)
+	}
+}
+
+// metric is the value of a metric of a cluster's Argo controller, empty if it has none of that name.
+func (f *fleet) metric(t *testing.T, c *cluster, name string) (value string) {
+	t.Helper()
+	out, err := f.askArgo(t, c, "https:9090", "metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out) {
+		if rest, found := strings.CutPrefix(line, name+" "); found {
+			value = strings.TrimSpace(rest)
+		}
+	}
+	return value
+}
+
+// askArgo asks a cluster's Argo controller, at a port which may follow a scheme.
+func (f *fleet) askArgo(t *testing.T, c *cluster, port, path string) (string, error) {
+	t.Helper()
+	pods, err := c.core.CoreV1().Pods(argoNamespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=workflow-controller", FieldSelector: "status.phase=Running"})
+	if err != nil {
+		return "", err
+	}
+	for i := range pods.Items {
+		if pods.Items[i].DeletionTimestamp == nil {
+			scheme, number, found := strings.Cut(port, ":")
+			if !found {
+				scheme, number = "http", port
+			}
+			return f.tryKubectl(t, c, "get", "--raw", fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:%s:%s/proxy/%s", argoNamespace, scheme, pods.Items[i].Name, number, path))
+		}
+	}
+	return "", errors.New("no Argo controller runs")
+}
