@@ -23,6 +23,8 @@ type argoController struct {
 	User string
 	// Version is its image's tag, without a digest; empty if the image has no tag.
 	Version string
+	// ConfigMaps are those of its Deployments.
+	ConfigMaps []client.ObjectKey
 	// Running are its Deployments, NAMESPACE/NAME, that are not scaled to 0.
 	Running []string
 }
@@ -50,6 +52,7 @@ func findControllers(ctx context.Context, cluster client.Client) ([]argoControll
 		if i < 0 {
 			i, found = len(found), append(found, argoController{User: user, Version: imageTag(image)})
 		}
+		found[i].ConfigMaps = append(found[i].ConfigMaps, client.ObjectKey{Namespace: deployment.Namespace, Name: configMapOf(deployment)})
 		if replicas := deployment.Spec.Replicas; replicas == nil || *replicas > 0 || deployment.Status.Replicas > 0 {
 			found[i].Running = append(found[i].Running, deployment.Namespace+"/"+deployment.Name)
 		}
@@ -81,6 +84,23 @@ func controllerImage(deployment *appsv1.Deployment) (string, bool) {
 		return containers[0].Image, true
 	}
 	return "", false
+}
+
+// configMapOf is the name of the ConfigMap that a Deployment of Argo's controller is started with.
+func configMapOf(deployment *appsv1.Deployment) string {
+	const flag = "--configmap"
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		words := slices.Concat(container.Command, container.Args)
+		for i, word := range words {
+			if name, found := strings.CutPrefix(word, flag+"="); found {
+				return name
+			}
+			if word == flag && i+1 < len(words) {
+				return words[i+1]
+			}
+		}
+	}
+	return controllerName + "-configmap"
 }
 
 // imageTag is the tag of an image reference.

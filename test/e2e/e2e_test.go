@@ -41,6 +41,7 @@ var alone = []suite{
 	{"operations", testOperations},
 	{"crash", testCrash},
 	{"chaos", testChaos},
+	{"archive", testArchive},
 	{"dedicated", testDedicated},
 	{"doctor", testDoctor},
 	{"escapes", testEscapes},
