@@ -274,8 +274,19 @@ func (a archive) locks(t *testing.T) {
 		a.create(t, a.namespace, suspended("locks-"+target, target, shell("sleep 5")+"\n  "+strings.Replace(databaseMutex, "one", "two", 1)))
 	}
 	for _, target := range wecNames {
-		node := onlyPod(t, a.awaitRun(t, a.namespace, "locks-"+target, target, 1))
-		spans = append(spans, [2]time.Time{node.StartedAt.Time, node.FinishedAt.Time})
+		a.awaitRun(t, a.namespace, "locks-"+target, target, 1)
+		pods, err := a.wecs[target].pods(t.Context(), a.namespace, "locks-"+target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, container := range pods[0].Status.ContainerStatuses { // its node has begun when it began to wait
+			if ended := container.State.Terminated; container.Name == "main" && ended != nil {
+				spans = append(spans, [2]time.Time{ended.StartedAt.Time, ended.FinishedAt.Time})
+			}
+		}
+	}
+	if len(spans) != len(wecNames) {
+		t.Fatalf("of %d steps only this is known: %v", len(wecNames), spans)
 	}
 	if spans[0][0].Before(spans[1][1]) && spans[1][0].Before(spans[0][1]) {
 		t.Errorf("two steps with one mutex ran at once: %v", spans)
