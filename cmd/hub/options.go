@@ -23,6 +23,7 @@ import (
 type options struct {
 	storeSecret    string
 	profile        string
+	archive        string
 	election       election
 	metricsAddress string
 	healthAddress  string
@@ -37,6 +38,8 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("hub", flag.ContinueOnError)
 	flags.StringVar(&o.storeSecret, "artifact-store-secret", "artifact-store", "Secret in "+stellarflow.SystemNamespace+" with the shared artifact store")
 	flags.StringVar(&o.profile, "profile", string(stellarflow.ProfileShared), "shared: an Argo controller of the hub runs local Workflows; dedicated: none acts on the hub's Workflows")
+	flags.StringVar(&o.archive, "archive", stellarflow.Archive{}.String(), "which Workflows the hub's Argo controller archives: none, all, or a selector of their labels; "+
+		"none unless its ConfigMap has persistence.archive")
 	o.election.addFlags(flags)
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "where /metrics is served; 0 for nowhere")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
@@ -59,6 +62,9 @@ func (o options) validate() error {
 	}
 	if _, err := stellarflow.ParseProfile(o.profile); err != nil {
 		problems = append(problems, fmt.Errorf("--profile %s: %w", shorten(o.profile), err))
+	}
+	if _, err := stellarflow.ParseArchive(o.archive); err != nil {
+		problems = append(problems, fmt.Errorf("--archive %s: %w", shorten(o.archive), err))
 	}
 	used := map[string]string{}
 	for _, flag := range []struct{ name, address string }{
@@ -120,5 +126,8 @@ func (o options) manager() (ctrl.Options, error) {
 }
 
 func (o options) hub(counted *metrics.Metrics) hub.Options {
-	return hub.Options{Profile: stellarflow.Profile(o.profile), WebhookAddress: o.webhookAddress, StoreSecret: o.storeSecret, Now: time.Now, Timing: hub.DefaultTiming(), Metrics: counted}
+	archive, _ := stellarflow.ParseArchive(o.archive) // it was validated
+	return hub.Options{
+		Profile: stellarflow.Profile(o.profile), Archive: archive, WebhookAddress: o.webhookAddress, StoreSecret: o.storeSecret, Now: time.Now, Timing: hub.DefaultTiming(), Metrics: counted,
+	}
 }

@@ -14,7 +14,7 @@ import (
 
 func TestParse(t *testing.T) {
 	elected := election{true, 15 * time.Second, 10 * time.Second, 2 * time.Second}
-	defaults := options{storeSecret: "artifact-store", profile: "shared", election: elected, metricsAddress: ":8080", healthAddress: ":8081", webhookAddress: ":9443"}
+	defaults := options{storeSecret: "artifact-store", profile: "shared", archive: "none", election: elected, metricsAddress: ":8080", healthAddress: ":8081", webhookAddress: ":9443"}
 	cases := map[string]struct {
 		reason string
 		args   []string
@@ -22,16 +22,20 @@ func TestParse(t *testing.T) {
 	}{
 		"Defaults": {"what config/hub relies on", nil, defaults},
 		"All": {
-			"every flag", strings.Fields("--artifact-store-secret=s --profile=dedicated --leader-elect=false --leader-elect-lease-duration=1m --leader-elect-renew-deadline=40s --leader-elect-retry-period=500ms --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --webhook-bind-address=:7 --v=1"),
-			options{storeSecret: "s", profile: "dedicated", election: election{false, time.Minute, 40 * time.Second, 500 * time.Millisecond}, metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", webhookAddress: ":7", verbosity: 1},
+			"every flag", strings.Fields("--artifact-store-secret=s --profile=dedicated --archive=all --leader-elect=false --leader-elect-lease-duration=1m --leader-elect-renew-deadline=40s --leader-elect-retry-period=500ms --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --webhook-bind-address=:7 --v=1"),
+			options{storeSecret: "s", profile: "dedicated", archive: "all", election: election{false, time.Minute, 40 * time.Second, 500 * time.Millisecond}, metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", webhookAddress: ":7", verbosity: 1},
+		},
+		"Archive": {
+			"a selector as Argo's ConfigMap has it", []string{"--archive=a in (b,c)"},
+			options{storeSecret: "artifact-store", profile: "shared", archive: "a in (b,c)", election: elected, metricsAddress: ":8080", healthAddress: ":8081", webhookAddress: ":9443"},
 		},
 		"Nowhere": {
 			"0 serves nothing", strings.Fields("--health-probe-bind-address 0 --pprof-bind-address 0 --webhook-bind-address 0"),
-			options{storeSecret: "artifact-store", profile: "shared", election: elected, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0", webhookAddress: "0"},
+			options{storeSecret: "artifact-store", profile: "shared", archive: "none", election: elected, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0", webhookAddress: "0"},
 		},
 		"IPv6": {
 			"an address in brackets", strings.Fields("--metrics-bind-address [::1]:8080"),
-			options{storeSecret: "artifact-store", profile: "shared", election: elected, metricsAddress: "[::1]:8080", healthAddress: ":8081", webhookAddress: ":9443"},
+			options{storeSecret: "artifact-store", profile: "shared", archive: "none", election: elected, metricsAddress: "[::1]:8080", healthAddress: ":8081", webhookAddress: ":9443"},
 		},
 	}
 	for name, tc := range cases {
@@ -50,6 +54,7 @@ func TestParse(t *testing.T) {
 func TestValidate(t *testing.T) {
 	const subdomain = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character " +
 		"(e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+	const archives = "it is none (the hub's Argo controller archives no Workflows), all, or the selector of the labels of those that it archives"
 	cases := map[string]struct {
 		reason string
 		args   string
@@ -57,6 +62,8 @@ func TestValidate(t *testing.T) {
 	}{
 		"Secret":    {"no Secret has this name", "--artifact-store-secret=Artifact_Store", `--artifact-store-secret "Artifact_Store" is no Secret's name: ` + subdomain},
 		"Profile":   {"there are two", "--profile=both", `--profile "both": it is shared (an Argo controller of the hub runs local Workflows) or dedicated (none acts on the hub's Workflows)`},
+		"Archive":   {"no selector", "--archive=a=b=c", `--archive "a=b=c": ` + archives},
+		"Nobody":    {"an empty selector is not taken for all", "--archive=", `--archive "": ` + archives},
 		"Metrics":   {"a port alone is no address", "--metrics-bind-address=8080", `--metrics-bind-address "8080" is not HOST:PORT, :PORT or 0`},
 		"Health":    {"empty is nowhere only for pprof", "--health-probe-bind-address=", `--health-probe-bind-address "" is not HOST:PORT, :PORT or 0`},
 		"Pprof":     {"an address without a port", "--pprof-bind-address=localhost", `--pprof-bind-address "localhost" is not HOST:PORT, :PORT or 0`},
@@ -109,7 +116,7 @@ func TestLevel(t *testing.T) {
 }
 
 func TestManagerOptions(t *testing.T) {
-	o := options{election: election{true, 4 * time.Second, 3 * time.Second, time.Second}, metricsAddress: ":1", healthAddress: ":2", pprofAddress: ":3", webhookAddress: ":4", storeSecret: "s", profile: "dedicated"}
+	o := options{election: election{true, 4 * time.Second, 3 * time.Second, time.Second}, metricsAddress: ":1", healthAddress: ":2", pprofAddress: ":3", webhookAddress: ":4", storeSecret: "s", profile: "dedicated", archive: "a=b"}
 	m, err := o.manager()
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +138,7 @@ func TestManagerOptions(t *testing.T) {
 	if h.Metrics != counted {
 		t.Error("the hub counts into other metrics than those that are served")
 	}
-	if h.StoreSecret != "s" || h.Profile != stellarflow.ProfileDedicated || h.WebhookAddress != ":4" || h.Kubeconfig.AllowLoopback || h.Now == nil || h.Timing.Settle == 0 {
+	if h.StoreSecret != "s" || h.Profile != stellarflow.ProfileDedicated || h.Archive.String() != "a=b" || h.WebhookAddress != ":4" || h.Kubeconfig.AllowLoopback || h.Now == nil || h.Timing.Settle == 0 {
 		t.Errorf("the hub gets %+v", h)
 	}
 }

@@ -24,6 +24,8 @@ type argoController struct {
 	User string
 	// Version is its image's tag, without a digest; empty if the image has no tag.
 	Version string
+	// ConfigMaps are those of its Deployments that are not scaled to 0.
+	ConfigMaps []client.ObjectKey
 	// Running are its Deployments, NAMESPACE/NAME, that act on Workflows: they are not scaled to 0 and have workers for them.
 	Running []string
 }
@@ -51,6 +53,10 @@ func findControllers(ctx context.Context, cluster client.Client) ([]argoControll
 		if i < 0 {
 			i, found = len(found), append(found, argoController{User: user, Version: imageTag(image)})
 		}
+		if scaledToZero(deployment) {
+			continue
+		}
+		found[i].ConfigMaps = append(found[i].ConfigMaps, client.ObjectKey{Namespace: deployment.Namespace, Name: configMapOf(deployment)})
 		if actsOnWorkflows(deployment) {
 			found[i].Running = append(found[i].Running, deployment.Namespace+"/"+deployment.Name)
 		}
@@ -59,15 +65,18 @@ func findControllers(ctx context.Context, cluster client.Client) ([]argoControll
 	return found, nil
 }
 
+// scaledToZero reports whether a Deployment has no pods.
+func scaledToZero(deployment *appsv1.Deployment) bool {
+	replicas := deployment.Spec.Replicas
+	return replicas != nil && *replicas == 0 && deployment.Status.Replicas == 0
+}
+
 // actsOnWorkflows reports whether a Deployment of a controller does, or did so until its rollout has ended. One with --workflow-workers=0 takes
 // nothing from the queue of Workflows, and does the rest: CronWorkflows, ttlStrategy, retention, archive (Argo's controller.go, Run).
 func actsOnWorkflows(deployment *appsv1.Deployment) bool {
 	status := deployment.Status
-	if replicas := deployment.Spec.Replicas; replicas != nil && *replicas == 0 && status.Replicas == 0 {
-		return false
-	}
 	rolledOut := status.ObservedGeneration == deployment.Generation && status.UpdatedReplicas == status.Replicas
-	return !rolledOut || workflowWorkers(deployment.Spec.Template.Spec.Containers) != "0"
+	return !scaledToZero(deployment) && (!rolledOut || workflowWorkers(deployment.Spec.Template.Spec.Containers) != "0")
 }
 
 // workflowWorkers is the last --workflow-workers of containers, empty for Argo's default, 32.
@@ -109,6 +118,23 @@ func controllerImage(deployment *appsv1.Deployment) (string, bool) {
 		return containers[0].Image, true
 	}
 	return "", false
+}
+
+// configMapOf is the name of the ConfigMap that a Deployment of Argo's controller is started with.
+func configMapOf(deployment *appsv1.Deployment) string {
+	const flag = "--configmap"
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		words := slices.Concat(container.Command, container.Args)
+		for i, word := range words {
+			if name, found := strings.CutPrefix(word, flag+"="); found {
+				return name
+			}
+			if word == flag && i+1 < len(words) {
+				return words[i+1]
+			}
+		}
+	}
+	return controllerName + "-configmap"
 }
 
 // imageTag is the tag of an image reference.

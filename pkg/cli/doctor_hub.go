@@ -50,6 +50,7 @@ func (d *doctor) observeHub(ctx context.Context) error {
 	}
 	d.could(d.observeArgo())
 	d.could(d.observeObjects(ctx))
+	d.could(d.observeArchive(ctx))
 	d.could(d.observeManager(ctx))
 	d.could(d.observeHubRights(ctx))
 	d.could(d.observeWorkflows(ctx))
@@ -78,8 +79,8 @@ func (d *doctor) observeArgo() error {
 	return err
 }
 
-// observeObjects compares what is there with what this binary would install. Image, profile, number of replicas and the users that the
-// guard holds off are the installation's own.
+// observeObjects compares what is there with what this binary would install. Image, profile, archive, number of replicas and the users
+// that the guard holds off are the installation's own.
 func (d *doctor) observeObjects(ctx context.Context) error {
 	image, err := presentImage(ctx, d.hub)
 	if err != nil {
@@ -93,10 +94,13 @@ func (d *doctor) observeObjects(ctx context.Context) error {
 	if d.facts.Profile, err = presentProfile(ctx, d.hub); err != nil {
 		return err
 	}
+	if d.facts.Archive, err = presentArchive(ctx, d.hub); err != nil {
+		return err
+	}
 	if !found { // it is missing, unless nobody is there to hold off
 		guarded = d.facts.Controllers
 	}
-	objects, err := renderHub(renderOptions{Image: image, Controllers: guarded, Profile: d.facts.Profile})
+	objects, err := renderHub(renderOptions{Image: image, Controllers: guarded, Profile: d.facts.Profile, Archive: d.facts.Archive})
 	if err != nil {
 		return err
 	}
@@ -104,6 +108,15 @@ func (d *doctor) observeObjects(ctx context.Context) error {
 		d.could(d.compare(ctx, wanted))
 	}
 	return nil
+}
+
+// observeArchive reads what the Argo controllers of the hub archive.
+func (d *doctor) observeArchive(ctx context.Context) error {
+	archive, unknown, err := archivedBy(ctx, d.hub, d.facts.Profile, d.argo)
+	if err == nil && unknown == "" {
+		d.facts.Archived = &archive
+	}
+	return err
 }
 
 // guardedUsers are the users in the guard's first condition.

@@ -44,6 +44,7 @@ type installOptions struct {
 	image          string
 	controllers    []string
 	profile        string
+	archive        string
 	restart        bool
 	dryRun         bool
 	wait           bool
@@ -64,7 +65,10 @@ is needed the first time; later the store that the hub has is kept without it.
 On a shared hub (--profile shared, the default) an Argo controller runs local Workflows, and the guard holds it off those that are
 placed: it needs its user name, which is found by its Deployment, or given with --argo-controller (several times for several; "none" for
 no guard). On a dedicated one (--profile dedicated) none may act on Workflows, and it is refused while one runs: "none" says then that
-those that run do not act on this hub's. Without --profile the hub keeps the one that it has.`,
+those that run do not act on this hub's. Without --profile the hub keeps the one that it has.
+
+Where the Argo controller of the hub archives Workflows (persistence.archive in its ConfigMap), those that are placed are archived
+too. --archive says so of a controller that is not found by its Deployment, and of several that do not do the same.`,
 		Example: "  stellarflow install --artifact-store .fleet/minio.env\n  stellarflow install --artifact-store s3.env --profile dedicated --dry-run",
 		Args:    none,
 	}
@@ -76,6 +80,7 @@ those that run do not act on this hub's. Without --profile the hub keeps the one
 	flags.StringVar(&o.image, "image", "", "`image` of the hub manager (default: the one that the hub has, else stellarflow/hub:latest)")
 	flags.StringArrayVar(&o.controllers, "argo-controller", nil, "`user` of an Argo controller on the hub, or none (default: found by its Deployment)")
 	flags.StringVar(&o.profile, "profile", "", "`profile` of the hub, shared or dedicated (default: the one that it has, else shared)")
+	flags.StringVar(&o.archive, "archive", "", "which `workflows` the Argo controller of the hub archives: none, all, or a selector of their labels (default: what its ConfigMap says, else what the hub was told before)")
 	flags.BoolVar(&o.restart, "restart", false, "start the manager anew even if nothing changed (the image behind a tag did)")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print what would be applied, without credentials, and change nothing")
 	flags.BoolVar(&o.wait, "wait", true, "wait until the manager is available")
@@ -89,7 +94,9 @@ type installed struct {
 	Controllers []string `json:"argoControllers"`
 	// Profile is the hub's.
 	Profile stellarflow.Profile `json:"profile"`
-	Store   string              `json:"store"`
+	// Archive says which placed Workflows the Argo controller of the hub archives: none, all, or the selector of their labels.
+	Archive string `json:"archive"`
+	Store   string `json:"store"`
 	// Applied are the objects, Kind namespace/name.
 	Applied []string `json:"applied"`
 	// Renewed are the namespaces of the hub whose Secret has the store's credentials now and had others before, Outdated the clusters
@@ -128,7 +135,10 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	if err := checkStore(ctx, env, o, *store); err != nil {
 		return nil, err
 	}
-	answer := installed{Profile: rendering.Profile, Controllers: append([]string{}, rendering.Controllers...), Store: store.String(), Renewed: []string{}, Outdated: []string{}}
+	answer := installed{
+		Profile: rendering.Profile, Archive: rendering.Archive.String(), Controllers: append([]string{}, rendering.Controllers...), Store: store.String(),
+		Renewed: []string{}, Outdated: []string{},
+	}
 	if answer.Applied, err = applyInstall(ctx, env, hub, rendering, *store); err != nil {
 		return nil, err
 	}
@@ -145,8 +155,8 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	return answer, err
 }
 
-// choose decides what depends on what the hub has: its profile and the controllers that are held off. It reports whether Workflows have to be
-// suspended again.
+// choose decides what depends on what the hub has: its profile, the controllers that are held off, and what they archive. It reports whether
+// Workflows have to be suspended again.
 func (o installOptions) choose(ctx context.Context, env Env, hub client.Client, rendering *renderOptions) (suspends bool, err error) {
 	if rendering.Profile, suspends, err = chooseProfile(ctx, hub, rendering.Profile, slices.Contains(o.controllers, noController)); err != nil {
 		return false, err
@@ -155,8 +165,11 @@ func (o installOptions) choose(ctx context.Context, env Env, hub client.Client, 
 		return false, errNotAwaited
 	}
 	if len(o.controllers) == 0 {
-		rendering.Controllers, err = discoverControllers(ctx, env, hub, rendering.Profile)
+		if rendering.Controllers, err = discoverControllers(ctx, env, hub, rendering.Profile); err != nil {
+			return suspends, err
+		}
 	}
+	rendering.Archive, err = chooseArchive(ctx, env, hub, o.archive, *rendering)
 	return suspends, err
 }
 
@@ -212,6 +225,9 @@ func (o installOptions) check(env Env) (*artifact.Store, renderOptions, error) {
 	if rendering.Profile, err = givenProfile(o.profile); err != nil {
 		return nil, rendering, err
 	}
+	if rendering.Archive, err = givenArchive(o.archive); err != nil {
+		return nil, rendering, err
+	}
 	rendering.Controllers, err = givenControllers(o.controllers)
 	return store, rendering, err
 }
@@ -249,16 +265,23 @@ func storedStore(ctx context.Context, hub client.Client) (*artifact.Store, error
 
 // presentImage is the image of the manager that is installed; empty if none is.
 func presentImage(ctx context.Context, hub client.Client) (string, error) {
-	var deployment appsv1.Deployment
-	if err := hub.Get(ctx, managerKey(), &deployment); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("read deployment %s: %w", managerKey(), err)
-	}
-	for _, container := range deployment.Spec.Template.Spec.Containers {
+	pod, err := presentPod(ctx, hub)
+	for _, container := range pod.Containers {
 		if container.Name == "hub" {
-			return container.Image, nil
+			return container.Image, err
 		}
 	}
-	return "", nil
+	return "", err
+}
+
+// presentPod is what the manager's pods are started with; empty if none is installed.
+func presentPod(ctx context.Context, hub client.Client) (*corev1.PodSpec, error) {
+	var deployment appsv1.Deployment
+	err := client.IgnoreNotFound(hub.Get(ctx, managerKey(), &deployment))
+	if err != nil {
+		err = fmt.Errorf("read deployment %s: %w", managerKey(), err)
+	}
+	return &deployment.Spec.Template.Spec, err
 }
 
 // managerKey is the key of the hub manager's Deployment.

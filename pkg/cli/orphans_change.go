@@ -203,7 +203,7 @@ func adopter(wecCopy *unstructured.Unstructured, adopts string) *unstructured.Un
 func users(keys map[string]string) map[string]string {
 	kept := map[string]string{}
 	for key, value := range keys {
-		argo := slices.Contains([]string{stellarflow.ArgoLabelCompleted, stellarflow.ArgoLabelPhase, stellarflow.ArgoAnnotationPodNameFormat}, key)
+		argo := slices.Contains([]string{stellarflow.ArgoLabelCompleted, stellarflow.ArgoLabelPhase, stellarflow.ArgoLabelArchivingStatus, stellarflow.ArgoAnnotationPodNameFormat}, key)
 		if !argo && !stellarflow.IsOurs(key) {
 			kept[key] = value
 		}

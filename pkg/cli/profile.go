@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -65,11 +64,8 @@ func profileOf(pod *corev1.PodSpec) stellarflow.Profile {
 
 // presentProfile is the profile of the hub that is installed, shared if none is.
 func presentProfile(ctx context.Context, hub client.Client) (stellarflow.Profile, error) {
-	var deployment appsv1.Deployment
-	if err := hub.Get(ctx, managerKey(), &deployment); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("read deployment %s: %w", managerKey(), err)
-	}
-	return profileOf(&deployment.Spec.Template.Spec), nil
+	pod, err := presentPod(ctx, hub)
+	return profileOf(pod), err
 }
 
 // chooseProfile decides the profile of an installation, and refuses one that would let an Argo controller of the hub run what runs on a

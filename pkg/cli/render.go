@@ -31,6 +31,8 @@ type renderOptions struct {
 	Controllers []string
 	// Profile of the hub; shared if empty.
 	Profile stellarflow.Profile
+	// Archive says which Workflows those controllers archive.
+	Archive stellarflow.Archive
 	// Restart is a time that is put on the manager's pods, so that they start anew; empty leaves them.
 	Restart string
 }
@@ -79,6 +81,9 @@ func (o renderOptions) patches() ([]patch, error) {
 	}
 	if o.Profile == stellarflow.ProfileDedicated {
 		patches = append(patches, dedicatedPatches()...)
+	}
+	if !o.Archive.None() {
+		patches = append(patches, archivePatch(o.Archive))
 	}
 	if o.Image != "" {
 		if !validImage.MatchString(o.Image) {

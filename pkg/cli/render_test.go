@@ -54,6 +54,10 @@ func TestDryRun(t *testing.T) {
 			reason: "two controllers, given twice and unsorted, another image, a restart", golden: "install-changed.yaml",
 			args: []string{"--argo-controller=system:serviceaccount:team:argo", "--argo-controller=admin@example.com", "--argo-controller=admin@example.com", "--image=registry:5000/hub@sha256:0123", "--restart"},
 		},
+		"Archive": {
+			reason: "the controller archives some Workflows", golden: "install-archive.yaml",
+			args: []string{"--archive", "team in (a,b),!x", "--argo-controller=system:serviceaccount:argo:argo"},
+		},
 		"Unguarded": {reason: "a shared hub that holds no controller off", golden: "install-unguarded.yaml", args: []string{"--argo-controller=none"}},
 		"Dedicated": {
 			reason: "no Argo controller acts on the hub, and the one that is scaled to 0 is held off if it is started", golden: "install-dedicated.yaml",

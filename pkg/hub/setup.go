@@ -53,6 +53,8 @@ type Options struct {
 	StoreSecret string
 	// Profile says whether an Argo controller acts on the hub's Workflows; shared if empty.
 	Profile stellarflow.Profile
+	// Archive says which Workflows the hub's Argo controller archives; none if empty.
+	Archive stellarflow.Archive
 	// WebhookAddress is where the admission webhook is served (HOST:PORT), empty or 0 for nowhere.
 	WebhookAddress string
 	// WebhookHost is the name or address by which the API server calls it; guard.Host, its Service, if empty.
@@ -158,7 +160,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if store.StatusSubresource, err = hubcopy.HasStatusSubresource(h.core.Discovery()); err != nil {
 		return err
 	}
-	store.Metrics = options.Metrics
+	store.Metrics, store.Archive = options.Metrics, options.Archive
 	h.setBack = &setBack{read: h.version, cached: h.cachedVersion, found: make(chan error, 1)}
 	connections, toCluster, toPlacement := h.connections()
 	tombstones, err := h.tombstones(ctx, connections)

@@ -42,6 +42,7 @@ var alone = []suite{
 	{"crash", testCrash},
 	{"chaos", testChaos},
 	{"settings", testSettings},
+	{"archive", testArchive},
 	{"dedicated", testDedicated},
 	{"doctor", testDoctor},
 	{"escapes", testEscapes},

@@ -218,13 +218,14 @@ func TestActions(t *testing.T) {
 
 // TestRetry retries on the hub what failed on a WEC: where its copy is, and, if it is gone, in another attempt.
 func TestRetry(t *testing.T) {
-	a, _ := setUpActing(t, managerOptions{})
+	a, _ := setUpActing(t, managerOptions{archive: "all"})
 	wec, ns := a.wecs["cluster1"], a.ns
 	a.running(t, ns, "again", "cluster1")
 	wecCopy := wec.get(t.Context(), ns, "again")
 	kept, doomed, foreign := wec.pod(t, ns, wecCopy, "again-1"), wec.pod(t, ns, wecCopy, "again-2"), wec.pod(t, ns, nil, "again-2")
 	a.fails(t, ns, "again")
 	a.trusted(t, ns, "again")
+	a.hub.archived(t, ns, "again")
 	a.act(t, "again", argoRetry("again"))
 	down := wec.waitFor(t, ns, "again", "the retry", inPhase("Running"))
 	if _, there := down.GetLabels()[stellarflow.ArgoLabelCompleted]; there || nodePhase(down, "again") != "Running" || nodePhase(down, "again-1") != "Succeeded" || nodePhase(down, "again-2") != "" {
@@ -234,6 +235,9 @@ func TestRetry(t *testing.T) {
 		t.Error("nothing keeps the WEC copy that runs again")
 	}
 	up := a.hub.waitFor(t, ns, "again", "the retry", func(w *unstructured.Unstructured) bool { return phase(w) == "Running" && noIntents(w) })
+	if status := archiving(up); status != "" {
+		t.Errorf("it runs again, and is %s", status)
+	}
 	for _, w := range []*unstructured.Unstructured{down, up} {
 		if got := arguments(w); !strings.Contains(got, "value:you") {
 			t.Errorf("its arguments are %s", got)
@@ -260,11 +264,13 @@ func TestRetry(t *testing.T) {
 			t.Errorf("it begins with %s", describe(second))
 		}
 		shown := a.hub.get(t.Context(), ns, "again")
-		if placement := mustPlacement(t, shown); placement.Attempt != 2 || stellarflow.Completed(shown) || !noIntents(shown) {
+		if placement := mustPlacement(t, shown); placement.Attempt != 2 || stellarflow.Completed(shown) || !noIntents(shown) || archiving(shown) != "" {
 			t.Errorf("the hub copy: attempt %d, %s", placement.Attempt, describe(shown))
 		}
 		wec.argo(t, ns, "again", "Succeeded")
-		a.hub.waitFor(t, ns, "again", "the end", inPhase("Succeeded"))
+		if ended := a.hub.waitFor(t, ns, "again", "the end", inPhase("Succeeded")); archiving(ended) != "Pending" {
+			t.Errorf("its second end is not archived: %q", archiving(ended))
+		}
 	})
 	t.Run("its base has changed", func(t *testing.T) {
 		a.running(t, ns, "moved", "cluster1")

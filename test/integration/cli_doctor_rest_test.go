@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -24,6 +25,15 @@ const otherCRD = "others.control.kubestellar.io"
 func (s *server) merges(resource, namespace, name, patch string, subresources ...string) func(*testing.T) error {
 	return func(t *testing.T) error {
 		_, err := s.dynamic.Resource(breakable[resource]).Namespace(namespace).Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}, subresources...)
+		return err
+	}
+}
+
+// argoConfigMap returns what gives the Argo controller of a cluster a database.
+func (s *server) argoConfigMap(persistence string) func(*testing.T) error {
+	return func(t *testing.T) error {
+		configMap := applycorev1.ConfigMap("workflow-controller-configmap", "argo").WithData(map[string]string{"persistence": persistence})
+		_, err := s.core.CoreV1().ConfigMaps("argo").Apply(t.Context(), configMap, metav1.ApplyOptions{FieldManager: "test"})
 		return err
 	}
 }
@@ -166,6 +176,9 @@ func hubBreakages(c *commandLine) []breakage {
 				[]byte(`[{"op":"add","path":"/rules/-","value":{"apiGroups":[""],"resources":["nodes"],"verbs":["list"]}}]`), metav1.PatchOptions{})
 			return err
 		}},
+		{id: "argo-archive-differs", spoil: hub.argoConfigMap("archive: true\npostgresql: {host: db}")},
+		{id: "argo-archive-differs", spoil: hub.argoConfigMap("archive: true\narchiveLabelSelector: {matchLabels: {team: a}}")},
+		{id: "argo-archive-differs", spoil: hub.argoConfigMap("nodeStatusOffLoad: true")},
 		{id: "hub-crd-not-served", spoil: hub.twoOfAName, mend: hub.oneOfAName}, // the remedy says whose name it is
 		{id: "manager-scaled-to-zero", spoil: hub.merges("deployments", system, "stellarflow-hub", `{"spec":{"replicas":0}}`)},
 		{

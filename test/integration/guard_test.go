@@ -133,6 +133,10 @@ func TestGuard(t *testing.T) {
 			"a finished Workflow may be archived and labelled", false,
 			[]step{{"hub", finish, ""}, {"argo", `{"metadata":{"labels":{"workflows.argoproj.io/workflow-archiving-status":"Archived"}}}`, ""}},
 		},
+		"ArgoArchivesLate": {
+			"what runs again has not the end that was archived", false,
+			[]step{{"argo", `{"metadata":{"labels":{"workflows.argoproj.io/workflow-archiving-status":"Archived"}}}`, refusedArgo}},
+		},
 		"ArgoAfterARetry": {
 			"a retry takes the completed label away: the guard is back", false,
 			[]step{{"hub", finish, ""}, {"alice", `{"metadata":{"labels":{"workflows.argoproj.io/completed":null}}}`, ""}, {"argo", `{"status":{"phase":"Running"}}`, refusedArgo}},

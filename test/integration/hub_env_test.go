@@ -219,6 +219,8 @@ type managerOptions struct {
 	now func() time.Time
 	// profile is the hub's; shared if empty.
 	profile stellarflow.Profile
+	// archive is what the hub's Argo controller archives; none if empty.
+	archive string
 	// metrics are what the manager counts into; nil for none.
 	metrics *metrics.Metrics
 	// webhook is where admission is served, empty for nowhere.
@@ -274,8 +276,14 @@ func startManager(t *testing.T, c *clusters, o managerOptions) *manager {
 	if store == "" {
 		store = "artifact-store"
 	}
+	archive := stellarflow.Archive{}
+	if o.archive != "" {
+		if archive, err = stellarflow.ParseArchive(o.archive); err != nil {
+			t.Fatal(err)
+		}
+	}
 	err = hub.Setup(ctx, mgr, hub.Options{
-		Profile: o.profile, WebhookAddress: o.webhook, WebhookHost: "127.0.0.1", StoreSecret: store, Now: now, Timing: o.timing, Kubeconfig: wec.KubeconfigOptions{AllowLoopback: true}, WECTransport: o.wecTransport, Metrics: o.metrics,
+		Profile: o.profile, Archive: archive, WebhookAddress: o.webhook, WebhookHost: "127.0.0.1", StoreSecret: store, Now: now, Timing: o.timing, Kubeconfig: wec.KubeconfigOptions{AllowLoopback: true}, WECTransport: o.wecTransport, Metrics: o.metrics,
 	})
 	if err != nil {
 		cancel()

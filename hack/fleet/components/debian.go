@@ -29,6 +29,13 @@ var pythonPackages = []string{
 	"netbase", "readline-common",
 }
 
+// postgresqlPackages hold a database server and the libraries that a Debian machine need not have. It can compile queries with LLVM, and does
+// without.
+var postgresqlPackages = []string{
+	"postgresql-15", "libpq5", "libicu72", "libxml2", "libldap-2.5-0", "libsasl2-2", "libssl3",
+	"libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0", "libkeyutils1", "libcom-err2",
+}
+
 // sharedPackages hold data for images.
 var sharedPackages = []string{"ca-certificates", "media-types", "tzdata"}
 
@@ -82,6 +89,17 @@ func (e *environment) debianNATS() *unit {
 		title: "NATS of Debian", estimate: 5 * time.Second, disk: 0.1, dir: "debian/nats-" + hashKey(debianRecipe, e.osRelease),
 		build: func(ctx context.Context, dir string) error {
 			return unpackPackages(ctx, dir, filepath.Join(dir, "root"), []string{"nats-server"})
+		},
+	}
+}
+
+// debianPostgreSQL unpacks a database server. It finds its own files by where it is, so that a copy of it works.
+func (e *environment) debianPostgreSQL() *unit {
+	return &unit{
+		title: "PostgreSQL of Debian", estimate: 10 * time.Second, disk: 0.3,
+		dir: "debian/postgresql-" + hashKey(append([]string{debianRecipe, e.osRelease}, postgresqlPackages...)...),
+		build: func(ctx context.Context, dir string) error {
+			return unpackPackages(ctx, dir, filepath.Join(dir, "root"), postgresqlPackages)
 		},
 	}
 }

@@ -44,6 +44,7 @@ func (e *environment) catalog() (map[Name]provided, error) {
 		MimeTypes:  {python, "mime.types"},
 		ZoneInfo:   {python, "zoneinfo"},
 		NATSServer: {e.debianNATS(), "root/usr/sbin/nats-server"},
+		PostgreSQL: {e.debianPostgreSQL(), "root"},
 	}
 	for _, name := range []Name{Containerd, Shim, Ctr, Runc, Iptables, Conntrack, IP, Busybox} {
 		all[name] = provided{tools, "bin/" + string(name)}

@@ -38,6 +38,10 @@ const (
 	PhaseError     = "Error"
 )
 
+// ArchivingPending is the value of ArgoLabelArchivingStatus with which Argo's controller archives a Workflow, and writes another then. Where
+// it has no archive it writes that all the same, and Argo's server lists the Workflow no more: this is set only for what an Archive takes.
+const ArchivingPending = "Pending"
+
 // Workflows is Argo's resource, on the hub and on every WEC.
 var Workflows = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "workflows"}
 

@@ -52,6 +52,8 @@ func TestNothingIsWrong(t *testing.T) {
 			f.Controllers, f.Guarded, f.Running, f.Profile = nil, nil, nil, stellarflow.ProfileDedicated
 		}},
 		"Stopped":    {"a dedicated hub's controller is scaled to 0, and held off if it is not", func(f *Facts) { f.Running, f.Profile = nil, stellarflow.ProfileDedicated }},
+		"Archives":   {"the manager knows of the archive", func(f *Facts) { f.Archive, f.Archived = *archive("a in (b)"), archive("a in (b)") }},
+		"Unknown":    {"what is archived cannot be known", func(f *Facts) { f.Archive = *archive("all") }},
 		"OCM":        {"a cluster that never joined is somebody else's", wec1(func(c *Cluster) { c.Joined, c.Credential = false, false })},
 		"NoVersions": {"an unknown version differs from none", wec1(func(c *Cluster) { c.Argo = "" })},
 	}
@@ -62,6 +64,12 @@ func TestNothingIsWrong(t *testing.T) {
 			}
 		})
 	}
+}
+
+// archive is what a text says.
+func archive(text string) *stellarflow.Archive {
+	parsed, _ := stellarflow.ParseArchive(text)
+	return &parsed
 }
 
 // Every finding: what it takes, and the command that mends it.
@@ -109,6 +117,11 @@ func TestFindings(t *testing.T) {
 		ControllerNone: {
 			{"somebody stopped it", func(f *Facts) { f.Running = nil }, Warning, "stellarflow install --profile dedicated --kubeconfig hub"},
 			{"there never was one", func(f *Facts) { f.Running, f.Controllers, f.Guarded = nil, nil, nil }, Warning, "stellarflow install --profile dedicated --kubeconfig hub"},
+		},
+		ArchiveDiffers: {
+			{"the ConfigMap has an archive now", func(f *Facts) { f.Archived = archive("all") }, Warning, "stellarflow install --kubeconfig hub"},
+			{"of fewer than before", func(f *Facts) { f.Archive, f.Archived = *archive("all"), archive("a=b") }, Warning, "stellarflow install --kubeconfig hub"},
+			{"it has none any more", func(f *Facts) { f.Archive, f.Archived = *archive("all"), archive("none") }, Problem, "stellarflow install --kubeconfig hub"},
 		},
 		StoreMissing: {{"its Secret was deleted", func(f *Facts) { f.Store.Missing = true }, Problem, "stellarflow install --artifact-store FILE --kubeconfig hub"}},
 		StoreInvalid: {{"no endpoint", func(f *Facts) { f.Store.Invalid = "endpoint is missing" }, Problem, "stellarflow install --artifact-store FILE --kubeconfig hub"}},

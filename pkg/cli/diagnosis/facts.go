@@ -37,6 +37,9 @@ type Facts struct {
 	Running []string
 	// Profile is the hub's.
 	Profile stellarflow.Profile
+	// Archive is what the hub manager takes the Argo controllers to archive; Archived what they do, nil if that is not known.
+	Archive  stellarflow.Archive
+	Archived *stellarflow.Archive
 
 	Store Store
 	// StaleSecrets are the Secrets of the hub that hold other credentials than the store's.

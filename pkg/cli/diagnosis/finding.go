@@ -35,6 +35,7 @@ const (
 	ControllerNotFound    ID = "argo-controller-not-found"
 	ControllerRuns        ID = "argo-controller-on-dedicated-hub"
 	ControllerNone        ID = "argo-controller-none-runs"
+	ArchiveDiffers        ID = "argo-archive-differs"
 	StoreMissing          ID = "store-missing"
 	StoreInvalid          ID = "store-invalid"
 	StoreUnreachable      ID = "store-unreachable"
@@ -71,7 +72,7 @@ func IDs() []ID {
 	return []ID{
 		HubNotInstalled, HubObjectMissing, HubObjectDiffers, HubCRDNotServed, HubArgoMissing, HubRightMissing,
 		ManagerScaledToZero, ManagerUnavailable, ManagerNoLeader,
-		GuardMissing, GuardDiffers, ControllerNotGuarded, ControllerNotFound, ControllerRuns, ControllerNone,
+		GuardMissing, GuardDiffers, ControllerNotGuarded, ControllerNotFound, ControllerRuns, ControllerNone, ArchiveDiffers,
 		StoreMissing, StoreInvalid, StoreUnreachable, StoreRefuses, StoreSecretDiffers,
 		ClusterNoCredential, ClusterLeftover, ClusterBadCredential, ClusterUnreachable, ClusterRejects, ClusterRightMissing,
 		ClusterArgoMissing, ClusterArgoDiffers, ClusterClock, ClusterChanged, ClusterLease, ClusterNotConnected, ClusterOldStoreKeys,

@@ -160,15 +160,29 @@ func (f *Facts) profile() []Finding {
 		}
 		return found
 	}
+	found = f.archive()
 	outside := slices.ContainsFunc(f.Guarded, func(user string) bool { return !slices.Contains(f.Controllers, user) })
 	if len(f.Running) > 0 || outside {
-		return nil
+		return found
 	}
-	return []Finding{{
+	return append(found, Finding{
 		ControllerNone, Warning, GroupGuard, "the hub",
 		"it is a shared one, and no Argo controller runs there: a Workflow that is not suspended runs nowhere. Start the controller, or let this be a dedicated hub",
 		join("stellarflow install --profile "+string(stellarflow.ProfileDedicated), f.HubFlags),
-	}}
+	})
+}
+
+// archive says where the hub manager does not know what the Argo controllers archive. Labelled for an archive that there is not, a Workflow
+// leaves the list of Argo's server.
+func (f *Facts) archive() []Finding {
+	if f.Archived == nil || f.Archived.String() == f.Archive.String() {
+		return nil
+	}
+	severity, what := Warning, fmt.Sprintf("the Argo controller archives Workflows (%s), and the hub manager takes it for %s: placed ones are archived by that", f.Archived, f.Archive)
+	if f.Archived.None() {
+		severity, what = Problem, fmt.Sprintf("the hub manager has finished Workflows archived (%s), and the Argo controller has no archive: Argo's server does not list them any more", f.Archive)
+	}
+	return []Finding{{ArchiveDiffers, severity, GroupGuard, "the hub", what, f.install()}}
 }
 
 func (f *Facts) store() []Finding {

@@ -3,6 +3,7 @@ package hubcopy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,23 +53,44 @@ func NotPending(workflow *unstructured.Unstructured) []Operation {
 
 // Ended returns the operations that end a placed Workflow here, with a message of ours, although nobody says how its WEC copy ended.
 // Its nodes stay as they were last seen.
-func Ended(workflow *unstructured.Unstructured, message string, now time.Time) []Operation {
-	return ended(workflow, stellarflow.PhaseError, message, now)
+func (s *Store) Ended(workflow *unstructured.Unstructured, message string, now time.Time) []Operation {
+	return s.ended(workflow, stellarflow.PhaseError, message, now)
 }
 
-func ended(workflow *unstructured.Unstructured, phase, message string, now time.Time) []Operation {
+func (s *Store) ended(workflow *unstructured.Unstructured, phase, message string, now time.Time) []Operation {
 	completed := "true"
-	operations := Set(workflow, "labels", map[string]*string{stellarflow.ArgoLabelCompleted: &completed, stellarflow.ArgoLabelPhase: &phase})
+	labels := map[string]*string{stellarflow.ArgoLabelCompleted: &completed, stellarflow.ArgoLabelPhase: &phase}
+	labels[stellarflow.ArgoLabelArchivingStatus] = s.Archiving(workflow, labels)
+	operations := Set(workflow, "labels", labels)
 	if _, isObject := workflow.Object["status"].(map[string]any); !isObject {
 		operations = append(operations, Add(map[string]any{}, "status"))
 	}
 	return append(operations, Add(phase, "status", "phase"), Add(message, "status", "message"), Add(now.UTC().Format(time.RFC3339), "status", "finishedAt"))
 }
 
+// Archiving returns the archiving status that a hub copy gets with its end, and with the labels that come with that: as Argo's controller sets
+// it for what has run on the hub (argo-workflows v3.7.18 workflow/controller/operator.go, markWorkflowPhase). Nil if it is not archived.
+func (s *Store) Archiving(workflow metav1.Object, with map[string]*string) *string {
+	labels := maps.Clone(workflow.GetLabels())
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	for key, value := range with {
+		if delete(labels, key); value != nil {
+			labels[key] = *value
+		}
+	}
+	if !s.Archive.Takes(labels) {
+		return nil
+	}
+	pending := stellarflow.ArchivingPending
+	return &pending
+}
+
 // Stopped returns the operations that end a Workflow as Argo does that was stopped or terminated before anything of it ran (argo-workflows
 // v3.7.18 workflow/controller/operator.go): nothing is sent to a cluster any more.
-func Stopped(workflow *unstructured.Unstructured, strategy string, now time.Time) []Operation {
-	operations := ended(workflow, stellarflow.PhaseFailed, fmt.Sprintf("Stopped with strategy '%s'", strategy), now)
+func (s *Store) Stopped(workflow *unstructured.Unstructured, strategy string, now time.Time) []Operation {
+	operations := s.ended(workflow, stellarflow.PhaseFailed, fmt.Sprintf("Stopped with strategy '%s'", strategy), now)
 	if _, found, _ := unstructured.NestedString(workflow.Object, "status", "startedAt"); !found {
 		operations = append(operations, Add(now.UTC().Format(time.RFC3339), "status", "startedAt"))
 	}

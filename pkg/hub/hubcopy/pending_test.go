@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // pendingCase is an object before and after; want is before if nothing is written.
@@ -78,8 +80,10 @@ func TestEnded(t *testing.T) {
 	const labels = `"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"true","workflows.argoproj.io/phase":"Error"}}`
 	const failedLabels = `"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"true","workflows.argoproj.io/phase":"Failed"}}`
 	const failed = `"phase":"Failed","message":"Stopped with strategy 'Stop'","finishedAt":"2026-03-04T05:06:07Z"`
-	ended := func(u *unstructured.Unstructured) []Operation { return Ended(u, "m", at) }
-	stopped := func(u *unstructured.Unstructured) []Operation { return Stopped(u, "Stop", at) }
+	store, archives := &Store{}, &Store{Archive: archive(t, "x=y")}
+	ended := func(u *unstructured.Unstructured) []Operation { return store.Ended(u, "m", at) }
+	stopped := func(u *unstructured.Unstructured) []Operation { return store.Stopped(u, "Stop", at) }
+	archived := func(u *unstructured.Unstructured) []Operation { return archives.Ended(u, "m", at) }
 	for name, test := range map[string]struct {
 		end          func(*unstructured.Unstructured) []Operation
 		before, want string
@@ -88,6 +92,16 @@ func TestEnded(t *testing.T) {
 		"odd status":   {ended, `{"metadata":{"labels":{"x":"y"}},"status":"?"}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
 		"nodes stay":   {ended, `{"metadata":{"labels":{"x":"y"}},"status":{"phase":"Running","nodes":{"n":{}}}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z","nodes":{"n":{}}}}`},
 		"was not done": {ended, `{"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"false"}},"status":{}}`, `{` + labels + `,"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`},
+		"archived": {
+			archived, `{"metadata":{"labels":{"x":"y"}},"status":{}}`,
+			`{"metadata":{"labels":{"x":"y","workflows.argoproj.io/completed":"true","workflows.argoproj.io/phase":"Error","workflows.argoproj.io/workflow-archiving-status":"Pending"}},` +
+				`"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`,
+		},
+		"not archived": {
+			archived, `{"metadata":{"labels":{"x":"z","workflows.argoproj.io/workflow-archiving-status":"Archived"}},"status":{}}`,
+			`{"metadata":{"labels":{"x":"z","workflows.argoproj.io/completed":"true","workflows.argoproj.io/phase":"Error"}},` +
+				`"status":{"phase":"Error","message":"m","finishedAt":"2026-03-04T05:06:07Z"}}`,
+		},
 		"stopped while it waited": {
 			stopped, `{"metadata":{"labels":{"x":"y"}},"status":{"phase":"Pending","message":"m"}}`,
 			`{` + failedLabels + `,"status":{` + failed + `,"startedAt":"2026-03-04T05:06:07Z"}}`,
@@ -107,5 +121,38 @@ func TestEnded(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+func archive(t *testing.T, text string) stellarflow.Archive {
+	t.Helper()
+	parsed, err := stellarflow.ParseArchive(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+// TestArchiving selects by the labels that a Workflow ends with.
+func TestArchiving(t *testing.T) {
+	phase := "Succeeded"
+	with := map[string]*string{"phase": &phase, "gone": nil}
+	for archives, cases := range map[string]map[string]bool{
+		"none":            {`{"metadata":{}}`: false, `{"metadata":{"labels":{"a":"b"}}}`: false},
+		"all":             {`{"metadata":{}}`: true, `{"metadata":{"labels":{"a":"b"}}}`: true},
+		"phase=Succeeded": {`{"metadata":{}}`: true, `{"metadata":{"labels":{"phase":"Running"}}}`: true},
+		"gone":            {`{"metadata":{"labels":{"gone":"x"}}}`: false},
+		"a=b":             {`{"metadata":{}}`: false, `{"metadata":{"labels":{"a":"b"}}}`: true},
+	} {
+		for text, want := range cases {
+			before := object(t, text)
+			got := (&Store{Archive: archive(t, archives)}).Archiving(before, with)
+			if (got != nil) != want || want && *got != "Pending" {
+				t.Errorf("archive %s of %s: %v, want %v", archives, text, got, want)
+			}
+			if diff := cmp.Diff(object(t, text), before); diff != "" {
+				t.Errorf("the object was changed:\n%s", diff)
+			}
+		}
 	}
 }

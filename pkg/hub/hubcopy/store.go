@@ -30,6 +30,8 @@ type Store struct {
 	// StatusSubresource says that the hub's Workflow CRD has a status subresource, which Argo's own has not: the status is then
 	// written there, and leaves the generation as it is.
 	StatusSubresource bool
+	// Archive says which Workflows the hub's Argo controller archives, once they are labelled for that with their end.
+	Archive stellarflow.Archive
 	// Metrics count lost races; nil for none.
 	Metrics *metrics.Metrics
 }

@@ -75,7 +75,9 @@ func (s *Syncer) retried(live *unstructured.Unstructured, asked stellarflow.Inte
 	operations = append(operations, hubcopy.Set(live, "annotations", map[string]*string{
 		stellarflow.AnnotationPlacement: &record, stellarflow.AnnotationObserved: &observedNothing, stellarflow.AnnotationSync: nil,
 	})...)
-	operations = append(operations, hubcopy.Set(live, "labels", map[string]*string{stellarflow.ArgoLabelCompleted: nil, stellarflow.ArgoLabelPhase: &phase})...)
+	operations = append(operations, hubcopy.Set(live, "labels", map[string]*string{
+		stellarflow.ArgoLabelCompleted: nil, stellarflow.ArgoLabelArchivingStatus: nil, stellarflow.ArgoLabelPhase: &phase,
+	})...)
 	operations = append(operations, hubcopy.AddFinalizer(live, stellarflow.FinalizerCleanup)...)
 	if stellarflow.Shutdown(live) != "" {
 		operations = append(operations, hubcopy.Add("", "spec", "shutdown"))

@@ -70,7 +70,7 @@ func (s *Syncer) vanished(ctx context.Context, c *cluster.Connection, key types.
 		return err
 	}
 	message := fmt.Sprintf("its copy on cluster %s was removed there before its end was seen; pods of it may have run to their end. Resubmit it to run it again", c.Name)
-	operations := append(hubcopy.Unchanged(live), hubcopy.Ended(live, message, s.Now())...)
+	operations := append(hubcopy.Unchanged(live), s.Hub.Ended(live, message, s.Now())...)
 	written, err := s.Hub.Patch(ctx, key, operations...)
 	if err != nil {
 		return err

@@ -309,7 +309,7 @@ func (r *Reconciler) stop(ctx context.Context, live *unstructured.Unstructured, 
 	operations = append(operations, hubcopy.Set(live, "annotations", map[string]*string{
 		stellarflow.AnnotationWaiting: nil, stellarflow.AnnotationSync: nil, stellarflow.AnnotationRequest: nil,
 	})...)
-	written, err := r.Hub.Patch(ctx, keyOf(live), append(operations, hubcopy.Stopped(live, strategy, r.Now())...)...)
+	written, err := r.Hub.Patch(ctx, keyOf(live), append(operations, r.Hub.Stopped(live, strategy, r.Now())...)...)
 	if err == nil {
 		r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventStopped, "Stop", "ended before it was created on a cluster, as spec.shutdown: %s asks", strategy)
 	}

@@ -113,7 +113,7 @@ func (r *Reconciler) abandon(ctx context.Context, key types.NamespacedName, plac
 		}
 	}
 	message := fmt.Sprintf("given up on request: it may still run on cluster %s, and is removed there if that cluster comes back", placement.Cluster)
-	written, err := r.Hub.Patch(ctx, key, abandoned(live, message, r.Now())...)
+	written, err := r.Hub.Patch(ctx, key, r.abandoned(live, message, r.Now())...)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (r *Reconciler) abandon(ctx context.Context, key types.NamespacedName, plac
 
 // abandoned returns the operations that give up a hub copy that nobody has changed since it was read. Its record and label stay
 // for people; observed is emptied, so that no mirror pass that is under way can still write.
-func abandoned(live *unstructured.Unstructured, message string, now time.Time) []hubcopy.Operation {
+func (r *Reconciler) abandoned(live *unstructured.Unstructured, message string, now time.Time) []hubcopy.Operation {
 	since, empty := now.UTC().Format(time.RFC3339), ""
 	if at, found := live.GetAnnotations()[stellarflow.AnnotationAbandoned]; found {
 		since = at
@@ -135,7 +135,7 @@ func abandoned(live *unstructured.Unstructured, message string, now time.Time) [
 		stellarflow.AnnotationAbandoned: &since, stellarflow.AnnotationObserved: &empty, stellarflow.AnnotationRequest: nil, stellarflow.AnnotationSync: nil,
 	})...)
 	if !stellarflow.Completed(live) {
-		operations = append(operations, hubcopy.Ended(live, message, now)...)
+		operations = append(operations, r.Hub.Ended(live, message, now)...)
 	}
 	return append(operations, hubcopy.RemoveFinalizer(live, stellarflow.FinalizerCleanup)...)
 }

@@ -142,10 +142,25 @@ func (m *Mirrorer) change(ctx context.Context, pass Pass, rendered Rendered, sam
 		decided.suspend = m.suspension(pass)
 	}
 	if rendered.Status != nil && (pass.Settled != nil || same && observed.Generation != pass.HubCopy.Generation) {
-		err := m.compare(ctx, pass, rendered, &decided)
-		return decided, err
+		if err := m.compare(ctx, pass, rendered, &decided); err != nil {
+			return decided, err
+		}
 	}
-	return decided, nil
+	var err error
+	decided.archive, err = m.archives(ctx, pass, rendered, decided.status)
+	return decided, err
+}
+
+// live reads the whole hub copy that a pass is about, unless it was read before.
+func (m *Mirrorer) live(ctx context.Context, pass Pass) (*unstructured.Unstructured, error) {
+	live, err := pass.Live, error(nil)
+	if live == nil {
+		live, err = m.Hub.Live(ctx, pass.Key)
+	}
+	if err == nil && (live == nil || live.GetUID() != pass.HubCopy.UID || live.GetGeneration() != pass.HubCopy.Generation) {
+		err = fmt.Errorf("workflow %s: %w", pass.Key, hubcopy.ErrLostRace)
+	}
+	return live, err
 }
 
 // suspension returns what spec.suspend of the hub copy shall be, nil if it stays as it is: on a shared hub, and while a person's word about
@@ -164,15 +179,9 @@ func (m *Mirrorer) suspension(pass Pass) *bool {
 // compare finds out, by a live read, what of the hub copy is not as mirrored any more: somebody else wrote to it, which may have been
 // another part of its spec only.
 func (m *Mirrorer) compare(ctx context.Context, pass Pass, rendered Rendered, change *change) error {
-	live, err := pass.Live, error(nil)
-	if live == nil {
-		live, err = m.Hub.Live(ctx, pass.Key)
-	}
+	live, err := m.live(ctx, pass)
 	if err != nil {
 		return err
-	}
-	if live == nil || live.GetUID() != pass.HubCopy.UID || live.GetGeneration() != pass.HubCopy.Generation {
-		return fmt.Errorf("workflow %s: %w", pass.Key, hubcopy.ErrLostRace)
 	}
 	shownStatus := live.Object["status"]
 	if status, isObject := shownStatus.(map[string]any); isObject {
@@ -197,6 +206,8 @@ func (m *Mirrorer) compare(ctx context.Context, pass Pass, rendered Rendered, ch
 type change struct {
 	status, countsGenerations bool
 	suspend                   *bool
+	// archive: the hub's controller is to archive what it ends as.
+	archive bool
 	// noLocks: no controller of the hub holds any, whatever was recorded when one did.
 	noLocks bool
 }
@@ -206,8 +217,14 @@ func (p Pass) operations(rendered Rendered, observed stellarflow.Observed, chang
 	annotations, labels := p.annotations(rendered, change), map[string]*string{}
 	if rendered.Status != nil {
 		wanted(labels, rendered.Labels, carriedLabels)
+		if rendered.Labels[stellarflow.ArgoLabelCompleted] != "true" { // whatever end was archived: it runs again
+			labels[stellarflow.ArgoLabelArchivingStatus] = nil
+		}
 	}
 	changes := append(hubcopy.Set(p.HubCopy, "labels", labels), hubcopy.Set(p.HubCopy, "annotations", annotations)...)
+	if change.archive { // whatever the cache shows: Argo's controller writes that label too
+		changes = append(changes, hubcopy.Add(stellarflow.ArchivingPending, "metadata", "labels", stellarflow.ArgoLabelArchivingStatus))
+	}
 	if change.status {
 		changes = append(changes, p.status(rendered, change)...)
 	}
