@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -38,6 +39,19 @@ const pausing = `
   container: {image: busybox, command: [echo], args: [went]}
 `
 
+// naming waits for a person and then prints the Workflow's own label and annotation.
+const naming = `
+- name: main
+  steps:
+  - - {name: pause, template: pause}
+  - - {name: tell, template: tell, arguments: {parameters: [{name: text, value: "{{workflow.labels.team}} {{workflow.annotations.ticket}}"}]}}
+- name: pause
+  suspend: {}
+- name: tell
+  inputs: {parameters: [{name: text}]}
+  container: {image: busybox, command: [echo], args: ["{{inputs.parameters.text}}"]}
+`
+
 // failing fails until its parameter is another.
 func failing(name, target string) string {
 	return strings.Replace(suspended(name, target, `
@@ -59,11 +73,13 @@ func testActions(t *testing.T, f *fleet) {
 	for _, manifest := range []string{
 		suspended("ui", "cluster1", asking), suspended("cli", "cluster2", asking), suspended("whole", "cluster1", pausing),
 		suspended("declined", "cluster2", pausing), failing("again", "cluster1"), failing("memo", "cluster2"),
+		strings.Replace(suspended("named", "cluster1", naming), "labels: {", "annotations: {ticket: none, old: '1'}\n  labels: {team: red, old: '1', ", 1), long("deleted", "cluster2"),
 	} {
 		f.create(t, namespace, manifest)
 	}
 	for name, run := range map[string]func(*testing.T){
 		"ui": a.approveInTheUI, "cli": a.approveByCommand, "whole": a.resume, "declined": a.stopOneNode, "held": a.hold, "again": a.retry, "memo": a.resubmit,
+		"named": a.label, "deleted": a.delete,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -232,4 +248,66 @@ func (a actions) resubmit(t *testing.T) {
 	if node := ended.Status.Nodes.FindByDisplayName("good"); node == nil || node.Phase != wfv1.NodeSkipped {
 		t.Errorf("what had succeeded is %v", node)
 	}
+}
+
+// label labels and annotates what runs elsewhere. Its steps see that, as they would have here, and so does who looks at the copy.
+func (a actions) label(t *testing.T) {
+	a.waits(t, "named", "pause")
+	wec := a.wecs["cluster1"]
+	a.kubectl(t, wec, "-n", a.namespace, "label", "workflow", "named", "theirs=1")
+	a.kubectl(t, a.hub, "-n", a.namespace, "label", "workflow", "named", "--overwrite", "team=green", "added=1", "old-")
+	a.kubectl(t, a.hub, "-n", a.namespace, "annotate", "workflow", "named", "--overwrite", "ticket=seven", "example.com/added=1", "old-")
+	there := wec.await(t, a.namespace, "named", "has what was changed on the hub", func(w *wfv1.Workflow) error {
+		if w.Labels["team"] != "green" || w.Labels["added"] != "1" || w.Annotations["ticket"] != "seven" || w.Annotations["example.com/added"] != "1" {
+			return fmt.Errorf("its labels are %v, its annotations %v", w.Labels, w.Annotations)
+		}
+		return nil
+	})
+	_, label := there.Labels["old"]
+	_, annotation := there.Annotations["old"]
+	if label || annotation || there.Labels["theirs"] != "1" || there.Labels[stellarflow.ArgoLabelPhase] != "Running" {
+		t.Errorf("its labels are %v, its annotations %v", there.Labels, there.Annotations)
+	}
+	a.must(t, "resume", "named")
+	ended := a.ran(t, "named", "cluster1", wfv1.WorkflowSucceeded)
+	if tell := ended.Status.Nodes.FindByDisplayName("tell"); tell == nil || tell.Inputs.GetParameterByName("text").Value.String() != "green seven" {
+		t.Errorf("the next step was told %v", tell)
+	}
+	if ended.Labels["theirs"] != "" {
+		t.Errorf("what somebody put on the copy came to the hub: %v", ended.Labels)
+	}
+}
+
+// delete deletes what runs elsewhere as the UI does. By force it is refused, in the UI and by command, and runs on.
+func (a actions) delete(t *testing.T) {
+	a.hub.awaitPod(t, a.namespace, "deleted")
+	wec, path := a.wecs["cluster2"], "/api/v1/workflows/"+a.namespace+"/deleted"
+	_, byCommand := a.argo(t, "delete", "deleted", "--force", "-n", a.namespace)
+	_, inTheUI := a.ask(t, http.MethodDelete, path+"?force=true", "")
+	for _, err := range []error{byCommand, inTheUI} {
+		if err == nil || wants(err.Error(), "finalizer stellarflow.io/cleanup keeps this Workflow until its copy on the other cluster is gone", "stellarflow abandon") != nil {
+			t.Errorf("deleted by force: %v", err)
+		}
+	}
+	for _, c := range []*cluster{a.hub, wec} {
+		if w, err := c.get(t.Context(), a.namespace, "deleted"); err != nil || w.DeletionTimestamp != nil || w.Status.Phase != wfv1.WorkflowRunning {
+			t.Errorf("on %s it does not run on: %+v (%v)", c.name, w, err)
+		}
+	}
+	if n := wec.countPods(t, a.namespace, "deleted"); n != 1 {
+		t.Errorf("it has %d pods on %s", n, wec.name)
+	}
+	if out, err := a.ask(t, http.MethodDelete, path, ""); err != nil {
+		t.Fatalf("delete: %v: %s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), moment)
+	defer cancel()
+	a.awaitNone(ctx, t, a.namespace, "deleted")
+	eventually(t, moment, "its pods are gone", func(ctx context.Context) error {
+		pods, err := wec.pods(ctx, a.namespace, "deleted")
+		if err == nil && len(pods) > 0 {
+			err = fmt.Errorf("%d are there", len(pods))
+		}
+		return err
+	})
 }

@@ -60,6 +60,8 @@ const (
 	AnnotationShutdown = Prefix + "shutdown"
 	// AnnotationApplied holds the ID of the Intent that was done last.
 	AnnotationApplied = Prefix + "applied"
+	// AnnotationPassedOn holds hashes of the hub copy's labels and annotations that the WEC copy was last given: each change is passed on once.
+	AnnotationPassedOn = Prefix + "passed-on"
 	// FinalizerHarvest keeps a WEC copy until the hub holds its terminal status.
 	FinalizerHarvest = Prefix + "harvest"
 )

@@ -31,6 +31,7 @@ func Object(hubCopy *unstructured.Unstructured, placement stellarflow.Placement,
 
 	setAnnotation(wecCopy, stellarflow.AnnotationHubUID, string(hubCopy.GetUID()))
 	setAnnotation(wecCopy, stellarflow.AnnotationAttempt, strconv.Itoa(placement.Attempt))
+	setAnnotation(wecCopy, stellarflow.AnnotationPassedOn, Keys(hubCopy))
 	if asked := stellarflow.Shutdown(wecCopy); asked != "" {
 		setAnnotation(wecCopy, stellarflow.AnnotationShutdown, asked)
 	}

@@ -68,6 +68,7 @@ metadata:
     workflows.argoproj.io/scheduled-time: "2026-01-02T03:00:00Z"
     stellarflow.io/hub-uid: hub-1
     stellarflow.io/attempt: "2"
+    stellarflow.io/passed-on: 7fe9a3da31f1,e903941ab076,e90cb6bd8e7f
 spec:
   entrypoint: whalesay
   templates: [{name: whalesay, container: {image: docker/whalesay}}]
@@ -154,7 +155,7 @@ metadata:
   namespace: argo
   finalizers: [stellarflow.io/harvest]
   labels: {stellarflow.io/origin: hub-id}
-  annotations: {stellarflow.io/hub-uid: hub-1, stellarflow.io/attempt: "3"}
+  annotations: {stellarflow.io/hub-uid: hub-1, stellarflow.io/attempt: "3", stellarflow.io/passed-on: "7fe9a3da31f1,e903941ab076,e90cb6bd8e7f"}
 spec:
   templates: [{name: whalesay, container: {image: docker/whalesay}}]
 status: {nodes: {n: {}}}

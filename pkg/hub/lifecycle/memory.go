@@ -18,6 +18,8 @@ type memory struct {
 	seen      types.UID // the WEC copy of this attempt
 	createdAt time.Time
 	settled   string
+	// said is what was last said about labels and annotations that the WEC refuses, so that it is said once.
+	said string
 	// read is the hub copy's generation whose spec the WEC copy was made from, or was last compared with.
 	read int64
 }
@@ -37,7 +39,7 @@ func (s *Syncer) recall(v *View) {
 		known.seen = v.WEC.UID
 		s.memory.Store(placement.UID, known)
 	}
-	v.Seen, v.CreatedAt, v.Settled, v.Read = known.seen, known.createdAt, known.settled, known.read
+	v.Seen, v.CreatedAt, v.Settled, v.Said, v.Read = known.seen, known.createdAt, known.settled, known.said, known.read
 }
 
 // recordSeen writes the UID of a WEC copy that is gone into the record: what has been there once is never created again.

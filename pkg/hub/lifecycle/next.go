@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/downsync"
 	"stellarflow.io/stellarflow/pkg/hub/tombstone"
 )
 
@@ -36,7 +37,8 @@ const (
 	RecordUID Step = "RecordUID"
 	// RecordSeen: a WEC copy was seen, is not there any more, and its UID is not in the placement: it goes there before anything else.
 	RecordSeen Step = "RecordSeen"
-	// Mirror: the WEC copy or the hub copy differs from what was last observed, or the WEC copy is deleted there while it runs.
+	// Mirror: the WEC copy or the hub copy differs from what was last observed, labels or annotations changed on the hub, or the WEC copy is
+	// deleted there while it runs.
 	Mirror Step = "Mirror"
 	// ReleaseHarvest: the hub holds the terminal status; the WEC copy may go.
 	ReleaseHarvest Step = "ReleaseHarvest"
@@ -87,6 +89,8 @@ type View struct {
 	Seen types.UID
 	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
 	Settled string
+	// Said is the sentence that was last said about labels and annotations that the WEC refuses.
+	Said string
 	// Read is the generation of the hub copy whose spec the WEC copy is known to follow, zero if this process knows of none.
 	Read int64
 	// RestoredAt is when the hub was restored from a backup, zero if it never was.
@@ -280,8 +284,7 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 	}
 	held := slices.Contains(v.WEC.Finalizers, stellarflow.FinalizerHarvest)
 	ended := stellarflow.Completed(v.WEC)
-	dying := v.WEC.DeletionTimestamp != nil && !ended // a pass sees to it that it is terminated, mirrored or not
-	if v.Settled != v.Version() && (dying || !mirrored(v)) || v.toAnswer() {
+	if v.toMirror() {
 		return Mirror, 0
 	}
 	switch {
@@ -289,8 +292,24 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 		return ReleaseHarvest, 0
 	case !held && !ended && v.WEC.DeletionTimestamp == nil:
 		return RestoreHarvest, 0
+	case v.keysBehind(): // after the harvest: a WEC that refuses this must not keep that
+		return Mirror, 0
 	}
 	return Nothing, 0
+}
+
+// toMirror reports whether a pass has something to do before anything else.
+func (v View) toMirror() bool {
+	ended := stellarflow.Completed(v.WEC)
+	dying := v.WEC.DeletionTimestamp != nil && !ended // a pass sees to it that it is terminated, mirrored or not
+	return v.Settled != v.Version() && (dying || !mirrored(v)) || v.toAnswer() || !ended && v.keysBehind()
+}
+
+// keysBehind reports whether labels or annotations of the hub copy have changed since the WEC copy was given them. A copy that an earlier
+// version created does not say what it was given; if it has ended it is left alone.
+func (v View) keysBehind() bool {
+	given, known := v.WEC.Annotations[stellarflow.AnnotationPassedOn]
+	return v.WEC.DeletionTimestamp == nil && (known || !stellarflow.Completed(v.WEC)) && given != downsync.Keys(v.Hub)
 }
 
 // toAnswer reports whether a pass has something to do for what the hub copy itself says.

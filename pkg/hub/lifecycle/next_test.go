@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/downsync"
 )
 
 // now is the time in all views.
@@ -94,6 +95,20 @@ func saysStuck(c *copies) {
 func otherRecord(c *copies) { c.hub.Annotations[stellarflow.AnnotationObserved] = "wec-0/100/7/hash" }
 func noRecord(c *copies)    { c.hub.Annotations[stellarflow.AnnotationObserved] = "" }
 func hubChanged(c *copies)  { c.hub.Generation = 8 }
+
+// labelled is a hub copy with a label that people have put on it, of which the WEC copy says whether it was given it.
+func labelled(given bool) option {
+	return func(c *copies) {
+		c.wec.Annotations[stellarflow.AnnotationPassedOn] = ""
+		c.hub.Labels["team"] = "green"
+		if given {
+			c.wec.Annotations[stellarflow.AnnotationPassedOn] = downsync.Keys(c.hub)
+		}
+	}
+}
+
+// labelledOld is one whose WEC copy an earlier version created.
+func labelledOld(c *copies) { c.hub.Labels["team"] = "green" }
 
 func away(since time.Duration) option {
 	return func(c *copies) { c.view.Connected, c.view.AwaySince = false, now.Add(-since) }
@@ -205,6 +220,19 @@ func nextCases() map[string]nextCase {
 		"ObservedMissing":   {"nothing was mirrored yet", newView(noRecord), Mirror, 0},
 		"ObservedOther":     {"what was mirrored came from another object", newView(otherRecord), Mirror, 0},
 		"SaysAway":          {"the complaint is outdated: a mirror write removes it", newView(saysAway, settled("wec-1/100/7")), Mirror, 0},
+
+		"Labelled":         {"labels were changed on the hub", newView(labelled(false), settled("wec-1/100/7")), Mirror, 0},
+		"LabelledGiven":    {"and have been passed on", newView(labelled(true)), Nothing, 0},
+		"LabelledOld":      {"an earlier version did not note what it gave", newView(labelledOld), Mirror, 0},
+		"LabelledOldEnded": {"which is not made up for after the end", newView(labelledOld, wecEnded, hubEnded, notHeld), Nothing, 0},
+		"LabelledEnded":    {"as long as the copy is there", newView(labelled(false), wecEnded, hubEnded, notHeld), Mirror, 0},
+		"LabelledRelease":  {"which a WEC that refuses it must not keep from being released", newView(labelled(false), wecEnded, hubEnded), ReleaseHarvest, 0},
+		"LabelledDying":    {"what goes anyway is left alone", newView(labelled(false), wecDeleting, settled("wec-1/100/7")), Nothing, 0},
+		"LabelledDeleting": {"also what is deleted on the hub", newView(labelled(false), hubDeleting), DeleteWECCopy, 0},
+		"LabelledAway":     {"it waits for the cluster", newView(labelled(false), away(time.Hour), saysAway), Nothing, 0},
+		"LabelledTaken":    {"what is not its copy is never given anything", newView(labelled(false), foreignUID), SayDisowned, 0},
+		"LabelledOrphan":   {"nor what it does not claim", newView(labelled(false), notPlaced), Orphaned, 0},
+		"LabelledChanged":  {"nor what is on another cluster", newView(labelled(false), otherCluster), SayClusterChanged, 0},
 
 		"EndedUnmirrored": {"the end is mirrored before the copy may go", newView(changed, wecEnded), Mirror, 0},
 		"Release":         {"the hub holds the end", newView(wecEnded, hubEnded), ReleaseHarvest, 0},

@@ -286,25 +286,41 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
 }
 
-// bothWays lets the WEC copy follow the hub copy's spec.shutdown and what people ask of it, and the hub copy show the WEC copy.
+// bothWays lets the WEC copy follow the hub copy's labels, annotations and spec.shutdown and what people ask of it, and the hub copy show
+// the WEC copy.
 func (s *Syncer) bothWays(ctx context.Context, c *cluster.Connection, v View, pass upsync.Pass) (shutdown, *metav1.PartialObjectMetadata, error) {
+	keys, err := s.passOnKeys(ctx, c, v, pass)
+	if err != nil {
+		return shutdown{}, nil, err
+	}
 	told, err := s.passOn(ctx, c, pass.Key, v, pass.WECCopy)
 	if err != nil {
 		return told, nil, err
 	}
 	asked := s.carryOut(ctx, c, v, pass)
 	if asked.again {
-		return told, nil, fmt.Errorf("workflow %s: %w: its copy was changed for a person", pass.Key, hubcopy.ErrLostRace)
+		return told, nil, errAgain(pass.Key)
 	}
 	if told.behind == nil {
 		told.behind = asked.failed
 	}
 	pass.Live, pass.Behind, pass.Sync, pass.Retried, pass.Settled = told.live, told.behind != nil, told.refused, told.retried, asked.settled
+	if pass.Sync == "" && !stellarflow.Completed(&pass.WECCopy.Metadata) { // one that has ended is not to be looked at again and again
+		pass.Sync = keys.refused
+	}
 	written, err := s.Mirrorer.Mirror(ctx, pass)
 	if err == nil {
 		s.report(c, v, asked)
 	}
+	if told.behind == nil {
+		told.behind, told.refused = keys.behind, keys.refused
+	}
 	return told, written, err
+}
+
+// errAgain says that a WEC copy was changed as people asked: it is read again before anything of it is shown.
+func errAgain(key types.NamespacedName) error {
+	return fmt.Errorf("workflow %s: %w: its copy was changed for a person", key, hubcopy.ErrLostRace)
 }
 
 // onWEC remembers what a write on a WEC returned.

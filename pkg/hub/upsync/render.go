@@ -55,6 +55,11 @@ var (
 	phases             = append([]string{"", stellarflow.PhasePending, stellarflow.PhaseRunning}, terminalPhases...)
 )
 
+// Mirrors reports whether a label or annotation (field: labels, annotations) of a hub copy is made as the WEC copy has it.
+func Mirrors(field, key string) bool {
+	return field == "labels" && slices.Contains(carriedLabels, key) || field == "annotations" && slices.Contains(carriedAnnotations, key)
+}
+
 // WECCopy is what is read of a Workflow on a WEC.
 type WECCopy struct {
 	Metadata metav1.ObjectMeta `json:"metadata"`
