@@ -26,7 +26,8 @@ func TestParse(t *testing.T) {
 			options{storeSecret: "s", profile: "dedicated", archive: "all", election: election{false, time.Minute, 40 * time.Second, 500 * time.Millisecond}, metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", webhookAddress: ":7", verbosity: 1},
 		},
 		"Archive": {
-			"a selector as Argo's ConfigMap has it", []string{"--archive=a in (b,c)"},
+			"a selector as Argo's ConfigMap has it",
+			[]string{"--archive=a in (b,c)"},
 			options{storeSecret: "artifact-store", profile: "shared", archive: "a in (b,c)", election: elected, metricsAddress: ":8080", healthAddress: ":8081", webhookAddress: ":9443"},
 		},
 		"Nowhere": {
