@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -308,4 +309,86 @@ func TestMetadataIsForgottenThere(t *testing.T) {
 	neverWithin(t, time.Second, "it is tried again and again", func() bool { return patches.Load() > before+2 })
 	c.wecs["cluster1"].argo(t, ns, "runs", "Succeeded")
 	c.hub.waitFor(t, ns, "runs", "the end", inPhase("Succeeded"))
+}
+
+// answer is what an API server says in place of doing it.
+func answer(r *http.Request, code int, reason metav1.StatusReason, message string) *http.Response {
+	raw, _ := json.Marshal(metav1.Status{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message,
+	})
+	return &http.Response{
+		StatusCode: code, Status: http.StatusText(code), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": []string{"application/json"}}, Body: io.NopCloser(bytes.NewReader(raw)), ContentLength: int64(len(raw)),
+	}
+}
+
+// TestMetadataIsFought labels what runs on clusters that fail, find other words each time, or undo it: it is tried now and then, said once, and
+// keeps neither the status from being mirrored nor the copy from being released.
+func TestMetadataIsFought(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason string
+		// fights answers a request that labels something, or does something after it; said is the event, empty for none yet.
+		fights func(c *clusters, t *testing.T, ns string, r *http.Request, next http.RoundTripper) (*http.Response, error)
+		said   string
+	}{
+		"fails": {"a webhook there is down", func(_ *clusters, _ *testing.T, _ string, r *http.Request, _ http.RoundTripper) (*http.Response, error) {
+			return answer(r, http.StatusInternalServerError, metav1.StatusReasonInternalError, "failed calling webhook"), nil
+		}, "failed calling webhook"},
+		"other-words": {"the time is in the answer", func(_ *clusters, _ *testing.T, _ string, r *http.Request, _ http.RoundTripper) (*http.Response, error) {
+			return answer(r, http.StatusForbidden, metav1.StatusReasonForbidden, fmt.Sprintf("not at %d", time.Now().UnixNano())), nil
+		}, "not at"},
+		"undoes": {"somebody there has it as it was", func(c *clusters, t *testing.T, ns string, r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			response, err := next.RoundTrip(r)
+			annotate(t, c.wecs["cluster1"], ns, "fought-undoes", `"stellarflow.io/passed-on":"as it was"`)
+			return response, err
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			workflow := "fought-" + name
+			var c *clusters
+			var ns string
+			var tries atomic.Int32
+			var touched sync.Once
+			c, _, ns = setUp(t, managerOptions{wecTransport: func(next http.RoundTripper) http.RoundTripper {
+				return roundTripper(func(r *http.Request) (*http.Response, error) {
+					if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, "/workflows/"+workflow) {
+						return next.RoundTrip(r)
+					}
+					raw, err := io.ReadAll(r.Body)
+					if err != nil {
+						return nil, err
+					}
+					r.Body = io.NopCloser(bytes.NewReader(raw))
+					if bytes.Contains(raw, []byte("passed-on")) {
+						tries.Add(1)
+						return tc.fights(c, t, ns, r, next)
+					}
+					touched.Do(func() { relabel(t, c.wecs["cluster1"], ns, workflow, `"theirs":"1"`) }) // between the end and the release
+					return next.RoundTrip(r)
+				})
+			}})
+			wec := c.wecs["cluster1"]
+			c.running(t, ns, workflow, "cluster1")
+			relabel(t, c.hub, ns, workflow, `"team":"green"`)
+			eventually(t, "a try", func(context.Context) (bool, string) { return tries.Load() > 0, "none" })
+			if tc.said != "" {
+				c.waitEvent(t, ns, workflow, "MetadataRefused", tc.said)
+			}
+			wec.argo(t, ns, workflow, "Running", "more")
+			c.hub.waitFor(t, ns, workflow, "its state", func(w *unstructured.Unstructured) bool {
+				nodes, _, _ := unstructured.NestedMap(w.Object, "status", "nodes")
+				return len(nodes) == 2
+			})
+			quiet := c.hub.get(t.Context(), ns, workflow).GetResourceVersion()
+			neverWithin(t, 2*time.Second, tc.reason+": it is tried again and again", func() bool { return tries.Load() > 2 })
+			if now := c.hub.get(t.Context(), ns, workflow); tc.said != "" && now.GetResourceVersion() != quiet {
+				t.Errorf("%s: the hub copy is written again and again: %s", tc.reason, describe(now))
+			}
+			wec.argo(t, ns, workflow, "Succeeded")
+			wec.waitFor(t, ns, workflow, "harvest released", func(w *unstructured.Unstructured) bool { return !hasFinalizer(w, stellarflow.FinalizerHarvest) })
+			if n := strings.Count(c.eventsOf(t.Context(), workflow), "labels and annotations are not passed on"); tc.said != "" && n != 1 {
+				t.Errorf("%s: it is said %d times", tc.reason, n)
+			}
+		})
+	}
 }

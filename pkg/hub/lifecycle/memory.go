@@ -18,8 +18,7 @@ type memory struct {
 	seen      types.UID // the WEC copy of this attempt
 	createdAt time.Time
 	settled   string
-	// said is what was last said about labels and annotations that the WEC refuses, so that it is said once.
-	said string
+	tried     TriedKeys
 	// read is the hub copy's generation whose spec the WEC copy was made from, or was last compared with.
 	read int64
 }
@@ -39,7 +38,18 @@ func (s *Syncer) recall(v *View) {
 		known.seen = v.WEC.UID
 		s.memory.Store(placement.UID, known)
 	}
-	v.Seen, v.CreatedAt, v.Settled, v.Said, v.Read = known.seen, known.createdAt, known.settled, known.said, known.read
+	v.Seen, v.CreatedAt, v.Settled, v.Tried, v.Read = known.seen, known.createdAt, known.settled, known.tried, known.read
+}
+
+// remember changes what is remembered of a placement's attempt.
+func (s *Syncer) remember(placement stellarflow.Placement, change func(*memory)) {
+	value, _ := s.memory.Load(placement.UID)
+	known, _ := value.(memory)
+	if known.attempt != placement.Attempt {
+		known = memory{attempt: placement.Attempt}
+	}
+	change(&known)
+	s.memory.Store(placement.UID, known)
 }
 
 // recordSeen writes the UID of a WEC copy that is gone into the record: what has been there once is never created again.

@@ -89,8 +89,8 @@ type View struct {
 	Seen types.UID
 	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
 	Settled string
-	// Said is the sentence that was last said about labels and annotations that the WEC refuses.
-	Said string
+	// Tried is how this process last tried to pass labels and annotations on.
+	Tried TriedKeys
 	// Read is the generation of the hub copy whose spec the WEC copy is known to follow, zero if this process knows of none.
 	Read int64
 	// RestoredAt is when the hub was restored from a backup, zero if it never was.
@@ -294,6 +294,8 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 		return RestoreHarvest, 0
 	case v.keysBehind(): // after the harvest: a WEC that refuses this must not keep that
 		return Mirror, 0
+	case v.keysDiffer() && !ended:
+		return Nothing, v.Tried.Until.Sub(v.Now)
 	}
 	return Nothing, 0
 }
@@ -305,11 +307,19 @@ func (v View) toMirror() bool {
 	return v.Settled != v.Version() && (dying || !mirrored(v)) || v.toAnswer() || !ended && v.keysBehind()
 }
 
-// keysBehind reports whether labels or annotations of the hub copy have changed since the WEC copy was given them. A copy that an earlier
+// keysDiffer reports whether labels or annotations of the hub copy have changed since the WEC copy was given them. A copy that an earlier
 // version created does not say what it was given; if it has ended it is left alone.
-func (v View) keysBehind() bool {
+func (v View) keysDiffer() bool {
 	given, known := v.WEC.Annotations[stellarflow.AnnotationPassedOn]
 	return v.WEC.DeletionTimestamp == nil && (known || !stellarflow.Completed(v.WEC)) && given != downsync.Keys(v.Hub)
+}
+
+// keysBehind reports whether they are to be passed on now.
+func (v View) keysBehind() bool { return v.keysDiffer() && !v.rests(downsync.Keys(v.Hub)) }
+
+// rests reports whether passing on what a note says was tried, and is not tried again yet.
+func (v View) rests(note string) bool {
+	return v.Tried.Note == note && (stellarflow.Completed(v.WEC) || v.Now.Before(v.Tried.Until))
 }
 
 // toAnswer reports whether a pass has something to do for what the hub copy itself says.

@@ -107,6 +107,17 @@ func labelled(given bool) option {
 	}
 }
 
+// triedUntil is one of which that was tried, and is not again before a while.
+func triedUntil(wait time.Duration) option {
+	return func(c *copies) {
+		labelled(false)(c)
+		c.view.Tried = TriedKeys{Note: downsync.Keys(c.hub), Until: now.Add(wait)}
+	}
+}
+
+// relabelled is one whose labels were changed after that.
+func relabelled(c *copies) { c.hub.Labels["team"] = "blue" }
+
 // labelledOld is one whose WEC copy an earlier version created.
 func labelledOld(c *copies) { c.hub.Labels["team"] = "green" }
 
@@ -227,6 +238,12 @@ func nextCases() map[string]nextCase {
 		"LabelledOldEnded": {"which is not made up for after the end", newView(labelledOld, wecEnded, hubEnded, notHeld), Nothing, 0},
 		"LabelledEnded":    {"as long as the copy is there", newView(labelled(false), wecEnded, hubEnded, notHeld), Mirror, 0},
 		"LabelledRelease":  {"which a WEC that refuses it must not keep from being released", newView(labelled(false), wecEnded, hubEnded), ReleaseHarvest, 0},
+		"LabelledTried":    {"which was tried, and rests", newView(triedUntil(20*time.Second), settled("wec-1/100/7")), Nothing, 20 * time.Second},
+		"LabelledRested":   {"until then", newView(triedUntil(0), settled("wec-1/100/7")), Mirror, 0},
+		"LabelledChanges":  {"meanwhile the WEC copy is mirrored as ever", newView(triedUntil(20*time.Second), changed), Mirror, 0},
+		"LabelledAnew":     {"another change does not rest", newView(triedUntil(20*time.Second), relabelled, settled("wec-1/100/7")), Mirror, 0},
+		"LabelledTriedEnd": {"after the end it is not tried again", newView(triedUntil(0), wecEnded, hubEnded, notHeld), Nothing, 0},
+		"LabelledTriedFor": {"and the copy is released, also if it has changed since the end without another content", newView(triedUntil(0), wecEnded, hubEnded, changed, settled("wec-1/101/7")), ReleaseHarvest, 0},
 		"LabelledDying":    {"what goes anyway is left alone", newView(labelled(false), wecDeleting, settled("wec-1/100/7")), Nothing, 0},
 		"LabelledDeleting": {"also what is deleted on the hub", newView(labelled(false), hubDeleting), DeleteWECCopy, 0},
 		"LabelledAway":     {"it waits for the cluster", newView(labelled(false), away(time.Hour), saysAway), Nothing, 0},

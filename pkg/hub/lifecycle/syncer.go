@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -282,14 +283,16 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 		return told.again()
 	}
 	settled := View{Hub: shown, WEC: &metav1.PartialObjectMetadata{ObjectMeta: wecCopy.Metadata}}
-	s.memory.Store(placement.UID, memory{attempt: placement.Attempt, seen: wecCopy.Metadata.UID, createdAt: v.CreatedAt, settled: settled.Version(), read: v.Hub.Generation})
+	s.remember(placement, func(known *memory) {
+		known.seen, known.createdAt, known.settled, known.read = wecCopy.Metadata.UID, v.CreatedAt, settled.Version(), v.Hub.Generation
+	})
 	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
 }
 
 // bothWays lets the WEC copy follow the hub copy's labels, annotations and spec.shutdown and what people ask of it, and the hub copy show
 // the WEC copy.
 func (s *Syncer) bothWays(ctx context.Context, c *cluster.Connection, v View, pass upsync.Pass) (shutdown, *metav1.PartialObjectMetadata, error) {
-	keys, err := s.passOnKeys(ctx, c, v, pass)
+	said, err := s.passOnKeys(ctx, c, v, pass)
 	if err != nil {
 		return shutdown{}, nil, err
 	}
@@ -305,22 +308,23 @@ func (s *Syncer) bothWays(ctx context.Context, c *cluster.Connection, v View, pa
 		told.behind = asked.failed
 	}
 	pass.Live, pass.Behind, pass.Sync, pass.Retried, pass.Settled = told.live, told.behind != nil, told.refused, told.retried, asked.settled
-	if pass.Sync == "" && !stellarflow.Completed(&pass.WECCopy.Metadata) { // one that has ended is not to be looked at again and again
-		pass.Sync = keys.refused
+	if stellarflow.Completed(&pass.WECCopy.Metadata) { // it is not to be looked at again for this
+		said = ""
 	}
+	pass.Sync = cmp.Or(pass.Sync, said)
 	written, err := s.Mirrorer.Mirror(ctx, pass)
 	if err == nil {
 		s.report(c, v, asked)
 	}
-	if told.behind == nil {
-		told.behind, told.refused = keys.behind, keys.refused
+	if told.behind == nil && said != "" {
+		told.behind, told.refused = errors.New(said), said
 	}
 	return told, written, err
 }
 
-// errAgain says that a WEC copy was changed as people asked: it is read again before anything of it is shown.
+// errAgain says that a WEC copy was changed as the hub copy asks: it is read again before anything of it is shown.
 func errAgain(key types.NamespacedName) error {
-	return fmt.Errorf("workflow %s: %w: its copy was changed for a person", key, hubcopy.ErrLostRace)
+	return fmt.Errorf("workflow %s: %w: its copy was changed as the hub copy asks", key, hubcopy.ErrLostRace)
 }
 
 // onWEC remembers what a write on a WEC returned.
