@@ -53,12 +53,15 @@ func presentArchive(ctx context.Context, hub client.Client) (stellarflow.Archive
 // chooseArchive finds out what the Argo controllers of the hub archive. Where that is not known it stays what the manager was told before;
 // none where nobody archives.
 func chooseArchive(ctx context.Context, env Env, hub client.Client, given string, chosen renderOptions) (stellarflow.Archive, error) {
-	if given != "" || len(chosen.Controllers) == 0 {
+	if given != "" {
 		return givenArchive(given)
 	}
 	found, err := findControllers(ctx, hub)
 	if err != nil {
 		return stellarflow.Archive{}, err
+	}
+	if len(found) == 0 || len(chosen.Controllers) == 0 { // there is none, or none that acts on this hub's Workflows
+		return presentArchive(ctx, hub)
 	}
 	archive, unknown, err := archivedBy(ctx, hub, chosen.Profile, found)
 	if apierrors.IsForbidden(err) {
@@ -67,7 +70,7 @@ func chooseArchive(ctx context.Context, env Env, hub client.Client, given string
 	if err != nil || unknown == "" {
 		return archive, err
 	}
-	if archive, err = presentArchive(ctx, hub); err == nil && len(found) > 0 {
+	if archive, err = presentArchive(ctx, hub); err == nil {
 		env.sayf("warning: what the Argo controllers of the hub archive is not known (%s): it is taken for %s; say what with --archive", unknown, archive)
 	}
 	return archive, err

@@ -41,13 +41,22 @@ func TestConfigMapOf(t *testing.T) {
 		"workflow-controller-configmap": {"workflow-controller", "--namespaced"},
 		"own":                           {"workflow-controller", "--configmap", "own", "--namespaced"},
 		"own-2":                         {"workflow-controller", "--configmap=own-2"},
+		"own-3":                         {"workflow-controller", "--configmap=own-2", "--configmap=own-3"},
 	} {
 		for at := range words {
 			var deployment appsv1.Deployment
 			deployment.Spec.Template.Spec.Containers = []corev1.Container{{Image: "proxy"}, {Command: slices.Clone(words[:at]), Args: words[at:]}}
+			if want == "own" { // the environment counts for nothing beside the flag
+				deployment.Spec.Template.Spec.Containers[1].Env = []corev1.EnvVar{{Name: "ARGO_CONFIGMAP", Value: "environment"}}
+			}
 			if got := configMapOf(&deployment); got != want {
 				t.Errorf("%v: %s, want %s", words, got, want)
 			}
 		}
+	}
+	var deployment appsv1.Deployment
+	deployment.Spec.Template.Spec.Containers = []corev1.Container{{Env: []corev1.EnvVar{{Name: "ARGO_CONFIGMAP", Value: "environment"}}}}
+	if got := configMapOf(&deployment); got != "environment" {
+		t.Errorf("without a flag: %s, want that of the environment", got)
 	}
 }

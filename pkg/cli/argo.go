@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,23 +77,30 @@ func scaledToZero(deployment *appsv1.Deployment) bool {
 func actsOnWorkflows(deployment *appsv1.Deployment) bool {
 	status := deployment.Status
 	rolledOut := status.ObservedGeneration == deployment.Generation && status.UpdatedReplicas == status.Replicas
-	return !scaledToZero(deployment) && (!rolledOut || workflowWorkers(deployment.Spec.Template.Spec.Containers) != "0")
+	return !scaledToZero(deployment) && (!rolledOut || flagOf(deployment.Spec.Template.Spec.Containers, "workflow-workers") != "0")
 }
 
-// workflowWorkers is the last --workflow-workers of containers, empty for Argo's default, 32.
-func workflowWorkers(containers []corev1.Container) (workers string) {
-	const flag = "--workflow-workers"
+// flagOf is what a controller's containers are started with for a flag, empty for its default: the last in the command, else the environment, as
+// Argo reads it (cmd/workflow-controller/main.go).
+func flagOf(containers []corev1.Container, name string) (value string) {
+	flag, variable := "--"+name, "ARGO_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	environment := ""
 	for _, container := range containers {
 		words := slices.Concat(container.Command, container.Args)
 		for i, word := range words {
-			if value, found := strings.CutPrefix(word, flag+"="); found {
-				workers = value
+			if given, found := strings.CutPrefix(word, flag+"="); found {
+				value = given
 			} else if word == flag && i+1 < len(words) {
-				workers = words[i+1]
+				value = words[i+1]
+			}
+		}
+		for _, set := range container.Env {
+			if set.Name == variable {
+				environment = set.Value
 			}
 		}
 	}
-	return workers
+	return cmp.Or(value, environment)
 }
 
 // runningOf are the Deployments of controllers that act on Workflows.
@@ -122,19 +130,7 @@ func controllerImage(deployment *appsv1.Deployment) (string, bool) {
 
 // configMapOf is the name of the ConfigMap that a Deployment of Argo's controller is started with.
 func configMapOf(deployment *appsv1.Deployment) string {
-	const flag = "--configmap"
-	for _, container := range deployment.Spec.Template.Spec.Containers {
-		words := slices.Concat(container.Command, container.Args)
-		for i, word := range words {
-			if name, found := strings.CutPrefix(word, flag+"="); found {
-				return name
-			}
-			if word == flag && i+1 < len(words) {
-				return words[i+1]
-			}
-		}
-	}
-	return controllerName + "-configmap"
+	return cmp.Or(flagOf(deployment.Spec.Template.Spec.Containers, "configmap"), controllerName+"-configmap")
 }
 
 // imageTag is the tag of an image reference.

@@ -49,7 +49,7 @@ func (f *fleet) startDatabase(t *testing.T) string {
 	}
 	env := []string{"LD_LIBRARY_PATH=" + strings.Join(append(libraries, others...), ":"), "LC_ALL=C"}
 	unprivileged := func(program string, args ...string) []string {
-		as := []string{"--reuid=" + strconv.Itoa(nobody), "--regid=" + strconv.Itoa(nobody), "--clear-groups", filepath.Join(root, "usr/lib/postgresql/15/bin", program), "-D", data}
+		as := []string{"--reuid=" + strconv.Itoa(nobody), "--regid=" + strconv.Itoa(nobody), "--clear-groups", "--pdeathsig=TERM", filepath.Join(root, "usr/lib/postgresql/15/bin", program), "-D", data}
 		return append(as, args...)
 	}
 	if _, err := f.try(t.Context(), env, "setpriv", unprivileged("initdb", "-U", databaseUser, "--pwfile="+password, "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync")...); err != nil {

@@ -26,7 +26,7 @@ var onDedicated = []suite{
 func testDedicated(t *testing.T, f *fleet) {
 	f.awaitManagers(t)
 	f.scaleArgo(t, 0)
-	t.Cleanup(func() { f.setWorkers(t, "null") })
+	t.Cleanup(func() { f.startArgo(t, argoDoesAll) })
 	f.obey(t, f.awaitAilment(t, "argo-controller-none-runs"), "") // which installs the profile
 	f.awaitManagers(t)
 	f.profile = stellarflow.ProfileDedicated
@@ -46,10 +46,16 @@ func testDedicated(t *testing.T, f *fleet) {
 	f.becomesShared(t)
 }
 
-// setWorkers starts the hub's Argo controller with arguments, a JSON list: null are Argo's own.
-func (f *fleet) setWorkers(t *testing.T, args string) {
+// argoDoesAll are the arguments and the environment of Argo's own manifests, argoKeepsHouse those of a controller without workers for Workflows.
+const (
+	argoDoesAll    = `"args":null,"env":[{"name":"HEALTHZ_AGE","$patch":"delete"}]`
+	argoKeepsHouse = `"args":["--workflow-workers=0"],"env":[{"name":"HEALTHZ_AGE","value":"87600h"}]`
+)
+
+// startArgo starts the hub's Argo controller with arguments and environment.
+func (f *fleet) startArgo(t *testing.T, with string) {
 	t.Helper()
-	f.patchArgo(t, "deployment", "workflow-controller", `{"spec":{"template":{"spec":{"containers":[{"name":"workflow-controller","args":`+args+`}]}}}}`)
+	f.patchArgo(t, "deployment", "workflow-controller", `{"spec":{"template":{"spec":{"containers":[{"name":"workflow-controller",`+with+`}]}}}}`)
 	f.scaleArgo(t, 1)
 }
 
@@ -65,7 +71,7 @@ func (f *fleet) patchArgo(t *testing.T, kind, name, patch string) {
 // doctor has anything against it.
 func (f *fleet) keepsHouse(t *testing.T) {
 	t.Helper()
-	f.setWorkers(t, `["--workflow-workers=0"]`)
+	f.startArgo(t, argoKeepsHouse)
 	f.awaitCured(t, "argo-controller-on-dedicated-hub")
 	if out, err := f.stellarflow(t, "install"); err != nil {
 		t.Fatalf("install beside a controller without workers for Workflows: %v: %s", err, out)
@@ -122,7 +128,7 @@ func (f *fleet) becomesShared(t *testing.T) {
 			t.Errorf("%s would be started by the hub's Argo: %+v (%v)", name, w, err)
 		}
 	}
-	f.setWorkers(t, "null")
+	f.startArgo(t, argoDoesAll)
 	f.awaitManagers(t)
 	if out, err := f.argo(t, "resume", "held", "-n", namespace); err != nil {
 		t.Fatalf("argo resume: %v: %s", err, out)

@@ -40,7 +40,11 @@ func ArchiveOf(selector *metav1.LabelSelector) (Archive, error) {
 	if err != nil {
 		return Archive{}, fmt.Errorf("read archiveLabelSelector: %w", err)
 	}
-	return Archive{selects}, nil
+	archive := Archive{selects}
+	if text := archive.String(); !selects.Empty() && (text == archiveNone || text == archiveAll) {
+		return Archive{}, fmt.Errorf("archiveLabelSelector selects by the existence of label %q, which cannot be told from %q for all or none: give the label another name", text, text)
+	}
+	return archive, nil
 }
 
 // None reports whether nothing is archived.

@@ -55,7 +55,13 @@ func TestArchiveOf(t *testing.T) {
 	if archive, err := ArchiveOf(&metav1.LabelSelector{}); err != nil || archive.String() != "all" {
 		t.Errorf("a selector of nothing selects all: %q (%v)", archive, err)
 	}
-	if _, err := ArchiveOf(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}); err == nil {
-		t.Error("an operator that Argo would refuse is taken")
+	for reason, requirement := range map[string]metav1.LabelSelectorRequirement{
+		"an operator that Argo would refuse":    {Key: "a", Operator: "Like"},
+		"a selector that would be read as all":  {Key: "all", Operator: "Exists"},
+		"a selector that would be read as none": {Key: "none", Operator: "Exists"},
+	} {
+		if archive, err := ArchiveOf(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{requirement}}); err == nil {
+			t.Errorf("%s is taken: %s", reason, archive)
+		}
 	}
 }

@@ -121,6 +121,9 @@ func TestFindings(t *testing.T) {
 		ArchiveDiffers: {
 			{"the ConfigMap has an archive now", func(f *Facts) { f.Archived = archive("all") }, Warning, "stellarflow install --kubeconfig hub"},
 			{"of fewer than before", func(f *Facts) { f.Archive, f.Archived = *archive("all"), archive("a=b") }, Warning, "stellarflow install --kubeconfig hub"},
+			{"of a dedicated hub, whose controller keeps house", func(f *Facts) {
+				f.Profile, f.Running, f.Archived = stellarflow.ProfileDedicated, nil, archive("all")
+			}, Warning, "stellarflow install --kubeconfig hub"},
 			{"it has none any more", func(f *Facts) { f.Archive, f.Archived = *archive("all"), archive("none") }, Problem, "stellarflow install --kubeconfig hub"},
 		},
 		StoreMissing: {{"its Secret was deleted", func(f *Facts) { f.Store.Missing = true }, Problem, "stellarflow install --artifact-store FILE --kubeconfig hub"}},

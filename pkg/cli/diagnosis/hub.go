@@ -143,7 +143,7 @@ func (f *Facts) guard() []Finding {
 			})
 		}
 	}
-	return append(found, f.profile()...)
+	return slices.Concat(found, f.archive(), f.profile())
 }
 
 // profile says where the Argo controllers that run are not those that the hub's profile is for.
@@ -160,16 +160,15 @@ func (f *Facts) profile() []Finding {
 		}
 		return found
 	}
-	found = f.archive()
 	outside := slices.ContainsFunc(f.Guarded, func(user string) bool { return !slices.Contains(f.Controllers, user) })
 	if len(f.Running) > 0 || outside {
-		return found
+		return nil
 	}
-	return append(found, Finding{
+	return []Finding{{
 		ControllerNone, Warning, GroupGuard, "the hub",
 		"it is a shared one, and no Argo controller runs there: a Workflow that is not suspended runs nowhere. Start the controller, or let this be a dedicated hub",
 		join("stellarflow install --profile "+string(stellarflow.ProfileDedicated), f.HubFlags),
-	})
+	}}
 }
 
 // archive says where the hub manager does not know what the Argo controllers archive. Labelled for an archive that there is not, a Workflow
