@@ -8,12 +8,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy/hubcopytest"
 	"stellarflow.io/stellarflow/transforms"
 )
 
@@ -73,17 +73,9 @@ func patched(t *testing.T, wecCopy *unstructured.Unstructured, operations []hubc
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := hubcopy.Marshal(operations)
+	raw, err := hubcopytest.Apply(t, before, operations)
 	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := jsonpatch.DecodePatch(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := patch.Apply(before)
-	if err != nil {
-		t.Fatalf("%s on %s: %v", text, before, err)
+		t.Fatalf("%v on %s: %v", operations, before, err)
 	}
 	after := &unstructured.Unstructured{}
 	if err := json.Unmarshal(raw, &after.Object); err != nil {

@@ -8,13 +8,13 @@ import (
 
 	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/google/go-cmp/cmp"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy/hubcopytest"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
@@ -296,21 +296,13 @@ func patched(t *testing.T, object *unstructured.Unstructured, operations []hubco
 	if len(operations) == 0 {
 		return object
 	}
-	raw, err := hubcopy.Marshal(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := jsonpatch.DecodePatch(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
 	before, err := object.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := patch.Apply(before)
+	after, err := hubcopytest.Apply(t, before, operations)
 	if err != nil {
-		t.Fatalf("apply %s: %v", raw, err)
+		t.Fatalf("apply %v: %v", operations, err)
 	}
 	result := &unstructured.Unstructured{}
 	if err := result.UnmarshalJSON(after); err != nil {

@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy/hubcopytest"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
@@ -151,20 +151,12 @@ func checkMetadata(t *testing.T, kind stellarflow.IntentKind, raw json.RawMessag
 // apply applies operations as an API server does, and only to the version that they were made from.
 func apply(t *testing.T, object string, operations []hubcopy.Operation) map[string]json.RawMessage {
 	t.Helper()
-	raw, err := hubcopy.Marshal(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := jsonpatch.DecodePatch(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := patch.Apply([]byte(strings.Replace(object, `"resourceVersion":"7"`, `"resourceVersion":"8"`, 1))); err == nil {
+	if _, err := hubcopytest.Apply(t, []byte(strings.Replace(object, `"resourceVersion":"7"`, `"resourceVersion":"8"`, 1)), operations); err == nil {
 		t.Error("it would be written over what came later")
 	}
-	after, err := patch.Apply([]byte(object))
+	after, err := hubcopytest.Apply(t, []byte(object), operations)
 	if err != nil {
-		t.Fatalf("apply %s: %v", raw, err)
+		t.Fatalf("apply %v: %v", operations, err)
 	}
 	var parts map[string]json.RawMessage
 	if err := json.Unmarshal(after, &parts); err != nil {

@@ -5,11 +5,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4" // what the API server applies patches with
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy/hubcopytest"
 )
 
 // record is the placement of the hub copies in these tests, without and with the WEC copy's UID.
@@ -34,15 +34,7 @@ func after(t *testing.T, before *metav1.PartialObjectMetadata, operations []hubc
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := hubcopy.Marshal(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := jsonpatch.DecodePatch(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patched, err := patch.Apply(raw)
+	patched, err := hubcopytest.Apply(t, raw, operations)
 	if err != nil {
 		return nil
 	}
