@@ -124,6 +124,32 @@ func TestShutdownRacesArgo(t *testing.T) {
 	}
 }
 
+// TestShutdownFails stops what runs on a cluster that answers something else each time: that is said once, and the hub copy is written no more.
+func TestShutdownFails(t *testing.T) {
+	var down atomic.Bool
+	c, _, ns := setUp(t, managerOptions{wecTransport: func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/workflows/fails") && down.Load() {
+				return answer(r, http.StatusInternalServerError, metav1.StatusReasonInternalError, "failed calling webhook"), nil
+			}
+			return next.RoundTrip(r)
+		})
+	}})
+	c.running(t, ns, "fails", "cluster1")
+	down.Store(true)
+	c.stop(t, ns, "fails", "Stop")
+	c.waitEvent(t, ns, "fails", "StepFails", "failed calling webhook")
+	said := c.hub.waitFor(t, ns, "fails", "what is wrong", func(w *unstructured.Unstructured) bool {
+		return strings.Contains(w.GetAnnotations()[stellarflow.AnnotationSync], "keeps failing")
+	})
+	neverWithin(t, 3*time.Second, "it is taken back and said again", func() bool {
+		return c.hub.get(t.Context(), ns, "fails").GetResourceVersion() != said.GetResourceVersion()
+	})
+	down.Store(false)
+	c.wecs["cluster1"].waitFor(t, ns, "fails", "the stop", stopping("Stop"))
+	c.hub.waitFor(t, ns, "fails", "that nothing is wrong", func(w *unstructured.Unstructured) bool { return w.GetAnnotations()[stellarflow.AnnotationSync] == "" })
+}
+
 // TestShutdownIsRefused stops what runs on a cluster whose owner does not let that happen.
 func TestShutdownIsRefused(t *testing.T) {
 	c, _, ns := setUp(t, managerOptions{})

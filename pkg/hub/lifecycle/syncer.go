@@ -311,7 +311,9 @@ func (s *Syncer) bothWays(ctx context.Context, c *cluster.Connection, v View, pa
 	if stellarflow.Completed(&pass.WECCopy.Metadata) { // it is not to be looked at again for this
 		said = ""
 	}
-	pass.Sync = cmp.Or(pass.Sync, said)
+	if pass.Sync = cmp.Or(pass.Sync, said); pass.Behind && pass.Sync == "" { // that it keeps failing stands until it does not
+		pass.Sync = v.Hub.Annotations[stellarflow.AnnotationSync]
+	}
 	written, err := s.Mirrorer.Mirror(ctx, pass)
 	if err == nil {
 		s.report(c, v, asked)
