@@ -98,7 +98,7 @@ func chooseProfile(ctx context.Context, hub client.Client, given stellarflow.Pro
 		return "", false, fmt.Errorf("an Argo controller runs on this hub, which is a dedicated one, and would start %d placed Workflows here that are not suspended: "+
 			"scale it to 0 (%s), install again, and scale it up when that has ended", len(following), scaleToZero(running))
 	}
-	return "", false, fmt.Errorf("an Argo controller runs on the hub, and on a dedicated hub none may act on Workflows: scale it to 0 (%s), install with --profile shared, "+
+	return "", false, fmt.Errorf("an Argo controller runs on the hub, and on a dedicated hub none may act on Workflows: scale it to 0 (%s), start it with --workflow-workers=0, install with --profile shared, "+
 		"or, if it does not act on the Workflows of this hub, say so with --argo-controller none", scaleToZero(running))
 }
 
