@@ -50,8 +50,7 @@ func presentArchive(ctx context.Context, hub client.Client) (stellarflow.Archive
 	return stellarflow.Archive{}, err
 }
 
-// chooseArchive finds out what the Argo controllers of the hub archive. Where that is not known it stays what the manager was told before;
-// none where nobody archives.
+// chooseArchive finds out what the Argo controllers of the hub archive. Where that is not known it stays what the manager was told before.
 func chooseArchive(ctx context.Context, env Env, hub client.Client, given string, chosen renderOptions) (stellarflow.Archive, error) {
 	if given != "" {
 		return givenArchive(given)
@@ -76,8 +75,8 @@ func chooseArchive(ctx context.Context, env Env, hub client.Client, given string
 	return archive, err
 }
 
-// archivedBy reads what Argo controllers archive from their ConfigMaps. unknown says why that cannot be known. On a dedicated hub there need not be
-// any, and then nobody archives.
+// archivedBy reads what Argo controllers archive from their ConfigMaps. unknown says why that cannot be known. Where those of a dedicated hub are
+// scaled to 0, as they should be, nobody archives.
 func archivedBy(ctx context.Context, hub client.Client, profile stellarflow.Profile, controllers []argoController) (archive stellarflow.Archive, unknown string, err error) {
 	seen := ""
 	for _, controller := range controllers {
@@ -97,7 +96,7 @@ func archivedBy(ctx context.Context, hub client.Client, profile stellarflow.Prof
 			}
 		}
 	}
-	if seen == "" && profile != stellarflow.ProfileDedicated {
+	if seen == "" && (profile != stellarflow.ProfileDedicated || len(controllers) == 0) {
 		return archive, "no Deployment of one runs", nil
 	}
 	return archive, "", nil

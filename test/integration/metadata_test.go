@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -322,25 +323,30 @@ func answer(r *http.Request, code int, reason metav1.StatusReason, message strin
 	}
 }
 
+// there changes a WEC copy on cluster1 in the middle of a request of the manager.
+func (c *clusters) there(ctx context.Context, ns, name, patch string) error {
+	_, err := c.wecs["cluster1"].workflows(ns).Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	return err
+}
+
 // TestMetadataIsFought labels what runs on clusters that fail, find other words each time, or undo it: it is tried now and then, said once, and
 // keeps neither the status from being mirrored nor the copy from being released.
 func TestMetadataIsFought(t *testing.T) {
 	for name, tc := range map[string]struct {
 		reason string
 		// fights answers a request that labels something, or does something after it; said is the event, empty for none yet.
-		fights func(c *clusters, t *testing.T, ns string, r *http.Request, next http.RoundTripper) (*http.Response, error)
+		fights func(c *clusters, ns string, r *http.Request, next http.RoundTripper) (*http.Response, error)
 		said   string
 	}{
-		"fails": {"a webhook there is down", func(_ *clusters, _ *testing.T, _ string, r *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		"fails": {"a webhook there is down", func(_ *clusters, _ string, r *http.Request, _ http.RoundTripper) (*http.Response, error) {
 			return answer(r, http.StatusInternalServerError, metav1.StatusReasonInternalError, "failed calling webhook"), nil
 		}, "failed calling webhook"},
-		"other-words": {"the time is in the answer", func(_ *clusters, _ *testing.T, _ string, r *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		"other-words": {"the time is in the answer", func(_ *clusters, _ string, r *http.Request, _ http.RoundTripper) (*http.Response, error) {
 			return answer(r, http.StatusForbidden, metav1.StatusReasonForbidden, fmt.Sprintf("not at %d", time.Now().UnixNano())), nil
 		}, "not at"},
-		"undoes": {"somebody there has it as it was", func(c *clusters, t *testing.T, ns string, r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		"undoes": {"somebody there has it as it was", func(c *clusters, ns string, r *http.Request, next http.RoundTripper) (*http.Response, error) {
 			response, err := next.RoundTrip(r)
-			annotate(t, c.wecs["cluster1"], ns, "fought-undoes", `"stellarflow.io/passed-on":"as it was"`)
-			return response, err
+			return response, errors.Join(err, c.there(r.Context(), ns, "fought-undoes", `{"metadata":{"annotations":{"stellarflow.io/passed-on":"as it was"}}}`))
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -361,9 +367,12 @@ func TestMetadataIsFought(t *testing.T) {
 					r.Body = io.NopCloser(bytes.NewReader(raw))
 					if bytes.Contains(raw, []byte("passed-on")) {
 						tries.Add(1)
-						return tc.fights(c, t, ns, r, next)
+						return tc.fights(c, ns, r, next)
 					}
-					touched.Do(func() { relabel(t, c.wecs["cluster1"], ns, workflow, `"theirs":"1"`) }) // between the end and the release
+					touched.Do(func() { err = c.there(r.Context(), ns, workflow, `{"metadata":{"labels":{"theirs":"1"}}}`) }) // between the end and the release
+					if err != nil {
+						return nil, err
+					}
 					return next.RoundTrip(r)
 				})
 			}})

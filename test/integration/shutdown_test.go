@@ -127,10 +127,11 @@ func TestShutdownRacesArgo(t *testing.T) {
 // TestShutdownFails stops what runs on a cluster that answers something else each time: that is said once, and the hub copy is written no more.
 func TestShutdownFails(t *testing.T) {
 	var down atomic.Bool
+	var answers atomic.Int32
 	c, _, ns := setUp(t, managerOptions{wecTransport: func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			if r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/workflows/fails") && down.Load() {
-				return answer(r, http.StatusInternalServerError, metav1.StatusReasonInternalError, "failed calling webhook"), nil
+				return answer(r, http.StatusInternalServerError, metav1.StatusReasonInternalError, fmt.Sprint("failed calling webhook, request ", answers.Add(1))), nil
 			}
 			return next.RoundTrip(r)
 		})
@@ -142,10 +143,17 @@ func TestShutdownFails(t *testing.T) {
 	said := c.hub.waitFor(t, ns, "fails", "what is wrong", func(w *unstructured.Unstructured) bool {
 		return strings.Contains(w.GetAnnotations()[stellarflow.AnnotationSync], "keeps failing")
 	})
-	neverWithin(t, 3*time.Second, "it is taken back and said again", func() bool {
-		return c.hub.get(t.Context(), ns, "fails").GetResourceVersion() != said.GetResourceVersion()
-	})
+	quiet := func(said *unstructured.Unstructured) {
+		neverWithin(t, 3*time.Second, "it is taken back and said again", func() bool {
+			return c.hub.get(t.Context(), ns, "fails").GetResourceVersion() != said.GetResourceVersion()
+		})
+	}
+	quiet(said)
+	relabel(t, c.hub, ns, "fails", `"team":"green"`) // which fails too, and is said in other words
+	c.waitEvent(t, ns, "fails", "MetadataRefused", "failed calling webhook")
+	quiet(c.hub.get(t.Context(), ns, "fails"))
 	down.Store(false)
+	relabel(t, c.hub, ns, "fails", `"team":"blue"`) // another change does not wait as the one before it
 	c.wecs["cluster1"].waitFor(t, ns, "fails", "the stop", stopping("Stop"))
 	c.hub.waitFor(t, ns, "fails", "that nothing is wrong", func(w *unstructured.Unstructured) bool { return w.GetAnnotations()[stellarflow.AnnotationSync] == "" })
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -22,7 +21,8 @@ import (
 // eventKeysRefused is the event on a hub copy whose changed labels and annotations its WEC refuses.
 const eventKeysRefused = "MetadataRefused"
 
-// retryRaced is when labels and annotations are passed on again after the WEC copy had changed meanwhile, or the WEC did not answer.
+// retryRaced is when labels and annotations are passed on again after the WEC copy had changed meanwhile; after twice as long each time, up
+// to retryRefused.
 const retryRaced = time.Second
 
 // TriedKeys is how this process last tried to pass labels and annotations on. Whatever a WEC answers and shows afterwards, the same ones are tried
@@ -30,9 +30,13 @@ const retryRaced = time.Second
 type TriedKeys struct {
 	// Note is what the WEC copy was to say then of what it was given (downsync.Keys).
 	Note string
-	// Until is when it is tried again.
+	// Until is when it is tried again, zero if it was never tried.
 	Until time.Time
-	// Done says that the WEC took it, Said is the sentence about it if it did not, and will not until somebody changes something.
+	// Raced is how long that was put off because the WEC copy had changed meanwhile, zero if it had not.
+	Raced time.Duration
+	// Ended says that the WEC copy had ended then, and that the WEC has answered: it is not tried again after the end.
+	Ended bool
+	// Done says that the WEC took it, Said is the sentence about it if it did not, or if that was undone.
 	Done bool
 	Said string
 }
@@ -66,39 +70,44 @@ func (s *Syncer) passOnKeys(ctx context.Context, c *cluster.Connection, v View, 
 	}
 	written, err := cleanup.Patch(ctx, c.Clients.Metadata, read, downsync.PassOn(live, read, custom))
 	err = s.onWEC(c, pass.Key, read)(written, err)
-	outcome := TriedKeys{Note: note, Until: s.Now().Add(retryRefused)}
-	switch why := whyKeysAreRefused(v.Tried, note, written, err); {
-	case why != "":
+	outcome, why := v.Tried.next(note, read, written, err, s.Now())
+	if why != "" {
 		outcome.Said = s.sayKeysRefused(c, v, note, why)
-	case err != nil: // Argo has written meanwhile, or the WEC does not answer
-		outcome.Until = s.Now().Add(retryRaced)
-	default:
-		outcome.Done = true
 	}
 	s.remember(pass.Placement, func(known *memory) { known.tried = outcome })
-	if outcome.Done && written != nil { // nil: it is gone, which the watch will show
+	if outcome.Done && why == "" {
 		return "", errAgain(pass.Key)
 	}
 	return outcome.Said, nil
 }
 
-// whyKeysAreRefused says why a WEC does not take labels and annotations, empty if it does, has lost a race or did not answer.
-func whyKeysAreRefused(before TriedKeys, note string, written *metav1.PartialObjectMetadata, err error) string {
+// next is how a try has ended that had a note written on a WEC copy as it was read; written is nil if that is gone, which the watch will show.
+// why says why the WEC does not take it, or that it was undone, and is empty otherwise.
+func (before TriedKeys) next(note string, read, written *metav1.PartialObjectMetadata, err error, now time.Time) (outcome TriedKeys, why string) {
+	same := before.Note == note
+	outcome = TriedKeys{Note: note, Until: now.Add(retryRefused), Ended: stellarflow.Completed(read)}
 	var refusal *downsync.Refusal
-	var status apierrors.APIStatus
 	switch {
-	case errors.Is(err, hubcopy.ErrLostRace):
+	case errors.Is(err, hubcopy.ErrLostRace): // Argo has written meanwhile; a WEC that always says so is to be tried ever more rarely
+		outcome.Raced, outcome.Ended = retryRaced, false
+		if same {
+			outcome.Raced = min(max(2*before.Raced, retryRaced), retryRefused)
+		}
+		outcome.Until = now.Add(outcome.Raced)
+	case err == nil && written == nil:
 	case err != nil && errors.As(downsync.RefusalOf(err, "change labels and annotations of its copy"), &refusal):
-		return refusal.Message
-	case errors.As(err, &status):
-		return wec.Plain(err)
-	case err != nil, written == nil:
+		why = refusal.Message
+	case err != nil:
+		why = wec.Plain(err)
 	case written.Annotations[stellarflow.AnnotationPassedOn] != note:
-		return "the API server there does not keep annotation " + stellarflow.AnnotationPassedOn + ", by which each change is passed on only once"
-	case before.Note == note && before.Done:
-		return "somebody there undoes it: annotation " + stellarflow.AnnotationPassedOn + " was changed since"
+		why = "the API server there does not keep annotation " + stellarflow.AnnotationPassedOn + ", by which each change is passed on only once"
+	default:
+		outcome.Done = true
+		if same && before.Done {
+			why = "somebody there undoes it: annotation " + stellarflow.AnnotationPassedOn + " was changed since"
+		}
 	}
-	return ""
+	return outcome, why
 }
 
 // sayKeysRefused returns the sentence about what a WEC refuses, and says it with an event if it is new. A WEC that finds other words each time
@@ -107,7 +116,11 @@ func (s *Syncer) sayKeysRefused(c *cluster.Connection, v View, note, why string)
 	if v.Tried.Note == note && v.Tried.Said != "" {
 		return v.Tried.Said
 	}
-	said := stellarflow.OneLine(fmt.Sprintf("labels and annotations are not passed on to cluster %s, and tried again: %s", c.Name, why), maxSaid)
+	again := ", and tried again"
+	if stellarflow.Completed(v.WEC) {
+		again = ""
+	}
+	said := stellarflow.OneLine(fmt.Sprintf("labels and annotations are not passed on to cluster %s%s: %s", c.Name, again, why), maxSaid)
 	if v.Hub.Annotations[stellarflow.AnnotationSync] != said {
 		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventKeysRefused, "PassOn", "%s", said)
 	}

@@ -294,7 +294,7 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 		return RestoreHarvest, 0
 	case v.keysBehind(): // after the harvest: a WEC that refuses this must not keep that
 		return Mirror, 0
-	case v.keysDiffer() && !ended:
+	case v.keysDiffer() && v.Tried.Until.After(v.Now) && !(ended && v.Tried.Ended):
 		return Nothing, v.Tried.Until.Sub(v.Now)
 	}
 	return Nothing, 0
@@ -319,7 +319,7 @@ func (v View) keysBehind() bool { return v.keysDiffer() && !v.rests(downsync.Key
 
 // rests reports whether passing on what a note says was tried, and is not tried again yet.
 func (v View) rests(note string) bool {
-	return v.Tried.Note == note && (stellarflow.Completed(v.WEC) || v.Now.Before(v.Tried.Until))
+	return v.Tried.Note == note && (v.Tried.Ended && stellarflow.Completed(v.WEC) || v.Now.Before(v.Tried.Until))
 }
 
 // toAnswer reports whether a pass has something to do for what the hub copy itself says.

@@ -115,6 +115,18 @@ func triedUntil(wait time.Duration) option {
 	}
 }
 
+// triedEnded is one of which that was tried when it had ended.
+func triedEnded(c *copies) {
+	triedUntil(0)(c)
+	c.view.Tried.Ended = true
+}
+
+// unlabelled is one that had lost its last label, which was never tried.
+func unlabelled(c *copies) {
+	c.wec.Annotations[stellarflow.AnnotationPassedOn] = "something"
+	c.hub.Labels = map[string]string{stellarflow.LabelCluster: "cluster1"}
+}
+
 // relabelled is one whose labels were changed after that.
 func relabelled(c *copies) { c.hub.Labels["team"] = "blue" }
 
@@ -242,8 +254,12 @@ func nextCases() map[string]nextCase {
 		"LabelledRested":   {"until then", newView(triedUntil(0), settled("wec-1/100/7")), Mirror, 0},
 		"LabelledChanges":  {"meanwhile the WEC copy is mirrored as ever", newView(triedUntil(20*time.Second), changed), Mirror, 0},
 		"LabelledAnew":     {"another change does not rest", newView(triedUntil(20*time.Second), relabelled, settled("wec-1/100/7")), Mirror, 0},
-		"LabelledTriedEnd": {"after the end it is not tried again", newView(triedUntil(0), wecEnded, hubEnded, notHeld), Nothing, 0},
+		"LabelledTriedRun": {"before the end, which is tried again", newView(triedUntil(0), wecEnded, hubEnded, notHeld), Mirror, 0},
+		"LabelledTriedNow": {"after a while", newView(triedUntil(time.Second), wecEnded, hubEnded, notHeld), Nothing, time.Second},
+		"LabelledTriedEnd": {"after the end it is tried once", newView(triedEnded, wecEnded, hubEnded, notHeld), Nothing, 0},
 		"LabelledTriedFor": {"and the copy is released, also if it has changed since the end without another content", newView(triedUntil(0), wecEnded, hubEnded, changed, settled("wec-1/101/7")), ReleaseHarvest, 0},
+		"LabelledAgain":    {"one that runs again is not one that has ended", newView(triedEnded), Mirror, 0},
+		"LabelledNever":    {"the last label was taken away after the end", newView(unlabelled, wecEnded, hubEnded, notHeld), Mirror, 0},
 		"LabelledDying":    {"what goes anyway is left alone", newView(labelled(false), wecDeleting, settled("wec-1/100/7")), Nothing, 0},
 		"LabelledDeleting": {"also what is deleted on the hub", newView(labelled(false), hubDeleting), DeleteWECCopy, 0},
 		"LabelledAway":     {"it waits for the cluster", newView(labelled(false), away(time.Hour), saysAway), Nothing, 0},

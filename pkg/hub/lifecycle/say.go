@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -49,6 +50,11 @@ func (s *Syncer) say(ctx context.Context, c *cluster.Connection, v View, reason,
 	return nil
 }
 
+// keepsFailing is how the sentence of Stuck begins.
+func keepsFailing(name stellarflow.ClusterName) string {
+	return fmt.Sprintf("the next step for it on cluster %s keeps failing", name)
+}
+
 // Stuck says on a hub copy that the next step for it keeps failing.
 func (s *Syncer) Stuck(ctx context.Context, c *cluster.Connection, key types.NamespacedName, cause error) error {
 	v, err := s.observe(ctx, c, key)
@@ -59,7 +65,10 @@ func (s *Syncer) Stuck(ctx context.Context, c *cluster.Connection, key types.Nam
 	if !placed || !v.Connected { // an outage is said after a while, in words of its own
 		return nil
 	}
-	message := fmt.Sprintf("the next step for it on cluster %s keeps failing and is tried again: %s", c.Name, wec.Plain(cause))
+	if strings.HasPrefix(v.Hub.Annotations[stellarflow.AnnotationSync], keepsFailing(c.Name)) { // maybe in other words: one is enough
+		return nil
+	}
+	message := keepsFailing(c.Name) + " and is tried again: " + wec.Plain(cause)
 	if step, _ := Next(v); step == ReleaseHarvest || step == RestoreHarvest { // the next mirror would take an annotation back
 		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, sayStuck, "Sync", "%s", message)
 		return nil

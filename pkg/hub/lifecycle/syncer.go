@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -311,9 +312,10 @@ func (s *Syncer) bothWays(ctx context.Context, c *cluster.Connection, v View, pa
 	if stellarflow.Completed(&pass.WECCopy.Metadata) { // it is not to be looked at again for this
 		said = ""
 	}
-	if pass.Sync = cmp.Or(pass.Sync, said); pass.Behind && pass.Sync == "" { // that it keeps failing stands until it does not
-		pass.Sync = v.Hub.Annotations[stellarflow.AnnotationSync]
+	if standing := v.Hub.Annotations[stellarflow.AnnotationSync]; pass.Behind && pass.Sync == "" && strings.HasPrefix(standing, keepsFailing(c.Name)) {
+		pass.Sync = standing // until it does not
 	}
+	pass.Sync = cmp.Or(pass.Sync, said)
 	written, err := s.Mirrorer.Mirror(ctx, pass)
 	if err == nil {
 		s.report(c, v, asked)
