@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,10 +15,10 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-// settings are what the hub's Argo controller may be told of Workflows that it runs: two places, what theirs says where it says nothing, how
-// many are kept. HEALTHZ_AGE is how long one may have no phase.
+// settings are what the hub's Argo controller may be told of Workflows that it runs: how many places there are, what theirs says where it says
+// nothing, how many are kept. HEALTHZ_AGE is how long one may have no phase.
 const (
-	settings = `{"data":{"parallelism":"2","retentionPolicy":"{completed: 2}","workflowDefaults":"{spec: {podMetadata: {labels: {default-of: hub}}}}"}}`
+	settings = `{"data":{"parallelism":"%d","retentionPolicy":"{completed: 2}","workflowDefaults":"{spec: {podMetadata: {labels: {default-of: hub}}}}"}}`
 	healthy  = `[{"name":"HEALTHZ_AGE","value":"1s"}]`
 )
 
@@ -28,7 +29,8 @@ const counting = `entrypoint: main
 // testSettings has the hub's Argo controller take its settings for federated Workflows too, as it sees them: none of them stops one, and what
 // they cost local ones is as docs/spec/workflow.md says.
 func testSettings(t *testing.T, f *fleet) {
-	f.set(t, settings, healthy)
+	others := f.underWay(t) // of the whole fleet's tests
+	f.set(t, fmt.Sprintf(settings, others+2), healthy)
 	t.Cleanup(func() {
 		f.set(t, `{"data":{"parallelism":null,"retentionPolicy":null,"workflowDefaults":null}}`, `[{"name":"HEALTHZ_AGE","$patch":"delete"}]`)
 	})
@@ -52,7 +54,7 @@ func testSettings(t *testing.T, f *fleet) {
 		return wants(fmt.Sprintf("%s: %s", w.Status.Phase, w.Status.Message), "Pending: Workflow processing has been postponed because too many workflows are already running")
 	})
 	f.wantHealthy(t, namespace)
-	f.awaitMetric(t, f.hub, `argo_workflows_gauge{status="Running"}`, "3")
+	f.awaitMetric(t, f.hub, `argo_workflows_gauge{status="Running"}`, strconv.Itoa(others+len(names)))
 	for _, name := range names {
 		f.openGate(t, f.wecs["cluster1"], namespace, name)
 		f.hub.awaitPhase(t, namespace, name, wfv1.WorkflowSucceeded)
@@ -71,6 +73,21 @@ func testSettings(t *testing.T, f *fleet) {
 		}
 		return err
 	})
+}
+
+// underWay counts the hub's Workflows, which all run.
+func (f *fleet) underWay(t *testing.T) int {
+	t.Helper()
+	list, err := f.hub.workflows.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range list.Items {
+		if one := &list.Items[i]; phaseOf(one) != wfv1.WorkflowRunning {
+			t.Errorf("Workflow %s/%s of another test is %q", one.GetNamespace(), one.GetName(), phaseOf(one))
+		}
+	}
+	return len(list.Items)
 }
 
 // nudge changes a local Workflow until it has run: Argo's throttler hands a free place on with the next event, and first to those again that have

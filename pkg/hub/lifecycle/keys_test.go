@@ -49,12 +49,18 @@ func TestTriedKeys(t *testing.T) {
 			{note: "b", keeps: "b", wait: retryRefused, done: true},
 		}},
 		"Raced": {"ever more rarely, and from the start for another change", []try{
-			{note: "a", err: raced, wait: time.Second}, {note: "a", err: raced, wait: 2 * time.Second}, {note: "a", err: raced, wait: 4 * time.Second},
-			{note: "a", err: raced, wait: 8 * time.Second}, {note: "a", err: raced, wait: 16 * time.Second}, {note: "a", err: raced, wait: retryRefused},
-			{note: "a", err: raced, wait: retryRefused}, {note: "b", err: raced, wait: time.Second},
+			{note: "a", err: raced, wait: time.Second},
+			{note: "a", err: raced, wait: 2 * time.Second},
+			{note: "a", err: raced, wait: 4 * time.Second},
+			{note: "a", err: raced, wait: 8 * time.Second},
+			{note: "a", err: raced, wait: 16 * time.Second},
+			{note: "a", err: raced, wait: retryRefused},
+			{note: "a", err: raced, wait: retryRefused},
+			{note: "b", err: raced, wait: time.Second},
 		}},
 		"RacedTheEnd": {"the write that won was the end: it is tried once more", []try{
-			{note: "a", err: raced, wait: time.Second}, {note: "a", ended: true, err: raced, wait: 2 * time.Second},
+			{note: "a", err: raced, wait: time.Second},
+			{note: "a", ended: true, err: raced, wait: 2 * time.Second},
 			{note: "a", ended: true, err: forbidden, wait: retryRefused, why: "nothing is red here", rests: true},
 		}},
 		"RefusedBeforeTheEnd": {"another admission may hold for what has ended", []try{

@@ -294,10 +294,8 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 		return RestoreHarvest, 0
 	case v.keysBehind(): // after the harvest: a WEC that refuses this must not keep that
 		return Mirror, 0
-	case v.keysDiffer() && v.Tried.Until.After(v.Now) && !(ended && v.Tried.Ended):
-		return Nothing, v.Tried.Until.Sub(v.Now)
 	}
-	return Nothing, 0
+	return Nothing, v.keysWait()
 }
 
 // toMirror reports whether a pass has something to do before anything else.
@@ -316,6 +314,14 @@ func (v View) keysDiffer() bool {
 
 // keysBehind reports whether they are to be passed on now.
 func (v View) keysBehind() bool { return v.keysDiffer() && !v.rests(downsync.Keys(v.Hub)) }
+
+// keysWait returns after how long they are passed on if not now, zero for never.
+func (v View) keysWait() time.Duration {
+	if !v.keysDiffer() || v.Tried.Ended && stellarflow.Completed(v.WEC) {
+		return 0
+	}
+	return max(0, v.Tried.Until.Sub(v.Now))
+}
 
 // rests reports whether passing on what a note says was tried, and is not tried again yet.
 func (v View) rests(note string) bool {
