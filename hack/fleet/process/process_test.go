@@ -103,13 +103,25 @@ func TestKillAll(t *testing.T) {
 func TestStrays(t *testing.T) {
 	fleet := "sf-test-strays" + filepath.Base(t.TempDir())
 	known, stray := start(t, fleet, "exec sleep 60"), start(t, fleet, "exec sleep 60")
-	if got := Strays(fleet, []Record{known}); len(got) != 1 || got[0] != stray.PID {
-		t.Errorf("strays %v, want %d only", got, stray.PID)
-	}
 	reused := known
 	reused.Start++
-	if got := Strays(fleet, []Record{reused, stray}); len(got) != 1 || got[0] != known.PID {
-		t.Errorf("strays %v, want %d: its record is of another process", got, known.PID)
+	cases := map[string]struct {
+		records []Record
+		want    int
+	}{
+		"the one without a record":           {[]Record{known}, stray.PID},
+		"the one whose record is of another": {[]Record{reused, stray}, known.PID},
+	}
+	for reason, tc := range cases {
+		var got []int
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			if got = Strays(fleet, tc.records); len(got) > 0 { // while the shell becomes sleep it shows no environment
+				break
+			}
+		}
+		if len(got) != 1 || got[0] != tc.want {
+			t.Errorf("%s: strays %v, want %d only", reason, got, tc.want)
+		}
 	}
 }
 
