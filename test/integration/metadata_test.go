@@ -201,19 +201,7 @@ func TestMetadataOfAnEarlierVersion(t *testing.T) {
 // TestMetadataRacesArgo lets Argo write between the read of the WEC copy and the write of a label: that is no refusal, and nothing of either
 // is lost.
 func TestMetadataRacesArgo(t *testing.T) {
-	var c *clusters
-	var ns string
-	var races atomic.Int32
-	c, _, ns = setUp(t, managerOptions{wecTransport: func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(r *http.Request) (*http.Response, error) {
-			if r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/workflows/races") && races.Add(-1) >= 0 {
-				c.wecs["cluster1"].argo(t, ns, "races", "Running", fmt.Sprint("more-", races.Load()))
-			}
-			return next.RoundTrip(r)
-		})
-	}})
-	c.running(t, ns, "races", "cluster1")
-	races.Store(2)
+	c, ns, races := racing(t)
 	there := c.passes(t, ns, "races")
 	if nodes, _, _ := unstructured.NestedMap(there.Object, "status", "nodes"); nodes["more-0"] == nil || races.Load() > 0 {
 		t.Errorf("%d races are left, and it is %s", races.Load(), describe(there))

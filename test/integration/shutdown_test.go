@@ -98,11 +98,10 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-// TestShutdownRacesArgo lets Argo write between the read of the WEC copy and the write of the stop: that is no refusal.
-func TestShutdownRacesArgo(t *testing.T) {
-	var c *clusters
-	var ns string
-	var races atomic.Int32
+// racing has Workflow races run, into whose WEC copy Argo writes before each of the next two writes of the manager, which count races down.
+func racing(t *testing.T) (c *clusters, ns string, races *atomic.Int32) {
+	t.Helper()
+	races = &atomic.Int32{}
 	c, _, ns = setUp(t, managerOptions{wecTransport: func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			if r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/workflows/races") && races.Add(-1) >= 0 {
@@ -113,6 +112,12 @@ func TestShutdownRacesArgo(t *testing.T) {
 	}})
 	c.running(t, ns, "races", "cluster1")
 	races.Store(2)
+	return c, ns, races
+}
+
+// TestShutdownRacesArgo lets Argo write between the read of the WEC copy and the write of the stop: that is no refusal.
+func TestShutdownRacesArgo(t *testing.T) {
+	c, ns, races := racing(t)
 	c.stop(t, ns, "races", "Stop")
 	c.wecs["cluster1"].waitFor(t, ns, "races", "the stop", stopping("Stop"))
 	c.followed(t, ns, "races")

@@ -29,11 +29,7 @@ func (s *Syncer) recall(v *View) {
 	if !placed {
 		return
 	}
-	value, _ := s.memory.Load(placement.UID)
-	known, _ := value.(memory)
-	if known.attempt != placement.Attempt {
-		known = memory{attempt: placement.Attempt}
-	}
+	known := s.known(placement)
 	if placement.WECUID == "" && v.WEC != nil && placement.Owns(v.WEC) && known.seen != v.WEC.UID {
 		known.seen = v.WEC.UID
 		s.memory.Store(placement.UID, known)
@@ -43,13 +39,18 @@ func (s *Syncer) recall(v *View) {
 
 // remember changes what is remembered of a placement's attempt.
 func (s *Syncer) remember(placement stellarflow.Placement, change func(*memory)) {
-	value, _ := s.memory.Load(placement.UID)
-	known, _ := value.(memory)
-	if known.attempt != placement.Attempt {
-		known = memory{attempt: placement.Attempt}
-	}
+	known := s.known(placement)
 	change(&known)
 	s.memory.Store(placement.UID, known)
+}
+
+// known is what is remembered of a placement's attempt.
+func (s *Syncer) known(placement stellarflow.Placement) memory {
+	value, _ := s.memory.Load(placement.UID)
+	if known, _ := value.(memory); known.attempt == placement.Attempt {
+		return known
+	}
+	return memory{attempt: placement.Attempt}
 }
 
 // recordSeen writes the UID of a WEC copy that is gone into the record: what has been there once is never created again.
