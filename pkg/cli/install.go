@@ -45,6 +45,7 @@ type installOptions struct {
 	controllers    []string
 	profile        string
 	archive        string
+	argoUI         bool
 	restart        bool
 	dryRun         bool
 	wait           bool
@@ -68,7 +69,10 @@ no guard). On a dedicated one (--profile dedicated) none may act on Workflows, a
 those that run do not act on this hub's. Without --profile the hub keeps the one that it has.
 
 Where the Argo controller of the hub archives Workflows (persistence.archive in its ConfigMap), those that are placed are archived
-too. --archive says so of a controller that is not found by its Deployment, and of several that do not do the same.`,
+too. --archive says so of a controller that is not found by its Deployment, and of several that do not do the same.
+
+The UI of Argo's servers on the hub gets a column Cluster and a link to the other Workflows on a Workflow's cluster: entries of columns and
+links in their ConfigMap, which they read when they are started anew. --argo-ui=false leaves them alone.`,
 		Example: "  stellarflow install --artifact-store .fleet/minio.env\n  stellarflow install --artifact-store s3.env --profile dedicated --dry-run",
 		Args:    none,
 	}
@@ -81,6 +85,7 @@ too. --archive says so of a controller that is not found by its Deployment, and 
 	flags.StringArrayVar(&o.controllers, "argo-controller", nil, "`user` of an Argo controller on the hub, or none (default: found by its Deployment)")
 	flags.StringVar(&o.profile, "profile", "", "`profile` of the hub, shared or dedicated (default: the one that it has, else shared)")
 	flags.StringVar(&o.archive, "archive", "", "which `workflows` the Argo controller of the hub archives: none, all, or a selector of their labels (default: what its ConfigMap says, else what the hub was told before)")
+	flags.BoolVar(&o.argoUI, "argo-ui", true, "show in the UI of Argo's servers on the hub which cluster a Workflow is placed on")
 	flags.BoolVar(&o.restart, "restart", false, "start the manager anew even if nothing changed (the image behind a tag did)")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print what would be applied, without credentials, and change nothing")
 	flags.BoolVar(&o.wait, "wait", true, "wait until the manager is available")
@@ -103,6 +108,8 @@ type installed struct {
 	// that still have those: a join with a kubeconfig of theirs brings the store's.
 	Renewed  []string `json:"renewedNamespaces"`
 	Outdated []string `json:"outdatedClusters"`
+	// ArgoUI are the ConfigMaps of Argo's servers, NAMESPACE/NAME, that got what their UI shows of the clusters, and had it not before.
+	ArgoUI []string `json:"argoUI"`
 	// Available is false if nobody waited for the manager.
 	Available bool `json:"available"`
 }
@@ -137,7 +144,7 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	}
 	answer := installed{
 		Profile: rendering.Profile, Archive: rendering.Archive.String(), Controllers: append([]string{}, rendering.Controllers...), Store: store.String(),
-		Renewed: []string{}, Outdated: []string{},
+		Renewed: []string{}, Outdated: []string{}, ArgoUI: []string{},
 	}
 	if answer.Applied, err = applyInstall(ctx, env, hub, rendering, *store); err != nil {
 		return nil, err
@@ -145,9 +152,18 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	if err := renewCredentials(ctx, env, hub, *store, &answer); err != nil {
 		return answer, err
 	}
+	var servers []client.ObjectKey
+	if o.argoUI {
+		answer.ArgoUI, servers = showClusters(ctx, env, hub, false)
+	}
 	if o.wait {
 		err = waitAvailable(ctx, env, hub, o.timeout)
 		answer.Available = err == nil
+		for _, server := range servers {
+			if failed := waitRolledOut(ctx, hub, server, o.timeout); failed != nil {
+				env.sayf("warning: Argo's server: %v", failed)
+			}
+		}
 	}
 	if err == nil && suspends {
 		err = awaitSuspended(ctx, env, hub, o.timeout)

@@ -27,7 +27,7 @@ finalizer from every Workflow, so that none waits for ever.
 
 It is refused while placed Workflows are unfinished. With --force it goes on: they may still run on their clusters, and the
 Argo controller of the hub will show them as failed. From their copies on clusters that answer our finalizer is taken too; what
-has to be done by hand on the others is said. Policies, transforms, clusters and their CRDs stay, unless --crds is given.`,
+has to be done by hand on the others is said. What install has added to Argo's UI goes too. Policies, transforms, clusters and their CRDs stay, unless --crds is given.`,
 		Args: none,
 	}
 	hubFlags := addHubFlags(cmd, "")
@@ -106,6 +106,7 @@ func (r *removed) uninstall(ctx context.Context, env Env, hub client.Client, crd
 	if err := waitGone(ctx, hub); err != nil {
 		return err
 	}
+	showClusters(ctx, env, hub, true)
 	if !crds {
 		env.sayf("policies, transforms, clusters and their CRDs stay (--crds removes them)")
 		return nil

@@ -9,14 +9,20 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // waitAvailable waits until the hub manager's Deployment is rolled out, and says why it is not when the time is over.
 func waitAvailable(ctx context.Context, env Env, hub client.Client, limit time.Duration) error {
-	key := managerKey()
-	env.sayf("waiting for Deployment %s (at most %s)", key, limit)
+	env.sayf("waiting for Deployment %s (at most %s)", managerKey(), limit)
+	err := waitRolledOut(ctx, hub, managerKey(), limit)
+	if err == nil {
+		env.sayf("the hub manager is available")
+	}
+	return err
+}
+
+// waitRolledOut waits until a Deployment is rolled out, and says why it is not when the time is over.
+func waitRolledOut(ctx context.Context, hub client.Client, key client.ObjectKey, limit time.Duration) error {
 	var deployment appsv1.Deployment
 	said, err := poll(ctx, limit, func(ctx context.Context) (bool, string, error) {
 		if err := hub.Get(ctx, key, &deployment); err != nil {
@@ -26,7 +32,6 @@ func waitAvailable(ctx context.Context, env Env, hub client.Client, limit time.D
 		return finished, said, nil
 	})
 	if err == nil {
-		env.sayf("the hub manager is available")
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -40,7 +45,7 @@ func waitAvailable(ctx context.Context, env Env, hub client.Client, limit time.D
 		said += ": " + strings.Join(reasons, "; ")
 	}
 	return fmt.Errorf("deployment %s is not available after %s: %s: correct that and run install again, or see `kubectl -n %s describe pods`",
-		key, limit, said, stellarflow.SystemNamespace)
+		key, limit, said, key.Namespace)
 }
 
 // rolledOut reports whether a Deployment runs its newest template, and what is missing.

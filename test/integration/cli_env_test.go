@@ -198,24 +198,61 @@ func finishNamespace(ctx context.Context, s *server) {
 // argoDeployment is an Argo controller's Deployment.
 func argoDeployment(t *testing.T, s *server, namespace, account string) {
 	t.Helper()
+	deploy(t, s, namespace, "workflow-controller", corev1.PodSpec{ServiceAccountName: account, Containers: []corev1.Container{{
+		Name: "controller", Image: "quay.io/argoproj/workflow-controller:v3.7.18", Command: []string{"workflow-controller"},
+	}}})
+}
+
+// deploy makes a Deployment, and its namespace if that is missing.
+func deploy(t *testing.T, s *server, namespace, name string, pod corev1.PodSpec) {
+	t.Helper()
 	_, err := s.core.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
-	labels := map[string]string{"app": "workflow-controller"}
+	labels := map[string]string{"app": name}
 	_, err = s.core.AppsV1().Deployments(namespace).Create(t.Context(), &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: "workflow-controller", Namespace: namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
 		Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec: corev1.PodSpec{ServiceAccountName: account, Containers: []corev1.Container{{
-					Name: "controller", Image: "quay.io/argoproj/workflow-controller:v3.7.18", Command: []string{"workflow-controller"},
-				}}},
-			},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// deployArgoServer makes a Deployment of Argo's server, with the settings of its ConfigMap if it has one.
+func deployArgoServer(t *testing.T, s *server, namespace string, settings map[string]string) {
+	t.Helper()
+	deploy(t, s, namespace, "argo-server", corev1.PodSpec{Containers: []corev1.Container{{
+		Name: "argo-server", Image: "quay.io/argoproj/argocli:v3.7.18", Args: []string{"server"},
+	}}})
+	if settings == nil {
+		return
+	}
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "workflow-controller-configmap"}, Data: settings}
+	if _, err := s.core.CoreV1().ConfigMaps(namespace).Create(t.Context(), configMap, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantArgoUI checks that the UI of the Argo server in namespace argo shows clusters or not, behind what it showed before, and that the server was
+// started anew.
+func wantArgoUI(t *testing.T, s *server, shown bool) {
+	t.Helper()
+	settings, err := s.core.CoreV1().ConfigMaps("argo").Get(t.Context(), "workflow-controller-configmap", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns, links := settings.Data["columns"], settings.Data["links"]
+	if strings.Contains(columns, stellarflow.LabelCluster) != shown || strings.Contains(links, stellarflow.LabelCluster) != shown ||
+		!strings.HasPrefix(columns, "- {name: Team, type: label, key: team}\n") {
+		t.Errorf("the settings of Argo's server, which are to show the cluster (%t): %v", shown, settings.Data)
+	}
+	deployment, err := s.core.AppsV1().Deployments("argo").Get(t.Context(), "argo-server", metav1.GetOptions{})
+	if err != nil || deployment.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] == "" {
+		t.Errorf("Argo's server was not started anew: %v, %v", deployment.Spec.Template.Annotations, err)
 	}
 }

@@ -67,7 +67,14 @@ func testInstall(t *testing.T, c *commandLine) {
 	argoDeployment(t, c.hub, "argo", "argo")
 	argoDeployment(t, c.hub, "team", "")
 	c.refuses(cli.ExitFailure, "--artifact-store is missing, and the hub has no store yet", "install", "--kubeconfig=DIR/hub.kubeconfig")
-	c.must([]string{"Argo controller on the hub: system:serviceaccount:argo:argo v3.7.18", "system:serviceaccount:team:default"}, install...)
+	deployArgoServer(t, c.hub, "argo", map[string]string{"columns": "- {name: Team, type: label, key: team}\n"})
+	deployArgoServer(t, c.hub, "team", nil)
+	c.must([]string{
+		"Argo controller on the hub: system:serviceaccount:argo:argo v3.7.18", "system:serviceaccount:team:default",
+		"Argo's UI gets a column for the cluster and a link (ConfigMap argo/workflow-controller-configmap)",
+		"warning: Argo's UI, ConfigMap team/workflow-controller-configmap: it does not exist",
+	}, install...)
+	wantArgoUI(t, c.hub, true)
 
 	policy, err := c.hub.dynamic.Resource(guardPolicies).Get(t.Context(), "stellarflow-guard-controller", metav1.GetOptions{})
 	if err != nil {
@@ -120,7 +127,11 @@ func versions(t *testing.T, s *server) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	add(deployment, secret, role)
+	server, err := s.core.AppsV1().Deployments("argo").Get(t.Context(), "argo-server", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(deployment, secret, role, server)
 	for _, resource := range []schema.GroupVersionResource{crdResource, guardPolicies} {
 		list, err := s.dynamic.Resource(resource).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
@@ -318,7 +329,11 @@ func testUninstall(t *testing.T, c *commandLine) {
 	hub := "--kubeconfig=DIR/hub.kubeconfig"
 	placed(t, c.hub, "unfinished")
 	c.refuses(cli.ExitFailure, "1 placed Workflows are unfinished:\n  default/unfinished on cluster1", "uninstall", hub)
-	c.must([]string{"these may still run on their clusters", "removed finalizer stellarflow.io/cleanup from 2 Workflows", "their CRDs stay"}, "uninstall", hub, "--force")
+	c.must([]string{
+		"these may still run on their clusters", "removed finalizer stellarflow.io/cleanup from 2 Workflows", "their CRDs stay",
+		"Argo's UI loses a column for the cluster and a link (ConfigMap argo/workflow-controller-configmap)",
+	}, "uninstall", hub, "--force")
+	wantArgoUI(t, c.hub, false)
 	list, err := workflows(c.hub.dynamic).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
