@@ -23,6 +23,7 @@ var shared = []suite{
 	{"delete", testDelete},
 	{"guard", testGuard},
 	{"argo-server", testArgoServer},
+	{"planted", testPlanted},
 	{"both-clusters", testBothClusters},
 	{"local", testLocal},
 	{"untagged", testUntagged},

@@ -70,11 +70,14 @@ func objectIsReady(resource, name string) func(*testing.T, *fleet, string) {
 	}
 }
 
-// runSample runs a sample to Succeeded and checks what holds for each: where it ran, and that both clusters say the same.
+// runSample runs a sample to Succeeded and checks what holds for each: where it ran, that both clusters say the same, and that its artifacts come through the
+// hub's Argo server.
 func (f *fleet) runSample(t *testing.T, file, target string, pods int) *wfv1.Workflow {
 	t.Helper()
 	created := f.create(t, "", f.sample(t, file))
-	return f.awaitRun(t, created.Namespace, created.Name, target, pods)
+	workflow := f.awaitRun(t, created.Namespace, created.Name, target, pods)
+	f.wantArtifacts(t, workflow)
+	return workflow
 }
 
 // awaitRun waits until a placed Workflow has Succeeded and checks that it ran on a cluster, there only and with so many pods, and
