@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -56,6 +57,44 @@ func TestDedicatedPlacesWhatIsNotSuspended(t *testing.T) {
 		}
 	}
 	a.waitEvent(t, ns, "unreadable", "NotPlaced", "spec.suspend is a text and not true or false")
+}
+
+// TestDedicatedSuspendsWhatWaits suspends what waits for a cluster that has not joined yet: it is suspended there from its beginning.
+func TestDedicatedSuspendsWhatWaits(t *testing.T) {
+	a, _ := setUpDedicated(t, managerOptions{})
+	wec, ns := a.wecs["cluster1"], a.ns
+	a.create(t, policy("later", map[string]string{"name": "later"}))
+	for _, name := range []string{"held", "let-go", "kubestellar"} {
+		if name == "kubestellar" {
+			a.submit(t, ns, name, "later")
+		} else {
+			a.submit(t, ns, name, "later", unsuspended)
+		}
+		a.hub.waitFor(t, ns, name, "that it waits", func(w *unstructured.Unstructured) bool {
+			return w.GetAnnotations()[stellarflow.AnnotationWaiting] != ""
+		})
+	}
+	mustPatch(t, a, "held", `{"spec":{"suspend":true}}`)
+	mustPatch(t, a, "let-go", `{"spec":{"suspend":true}}`)
+	mustPatch(t, a, "let-go", `{"spec":{"suspend":null}}`)
+	changed := policy("later", map[string]string{"name": "cluster1"})
+	eventually(t, "the policy to name a cluster", func(ctx context.Context) (bool, string) {
+		if err := a.hub.client.Get(ctx, client.ObjectKeyFromObject(changed), changed); err != nil {
+			return false, err.Error()
+		}
+		changed.Spec.ClusterSelectors = policy("later", map[string]string{"name": "cluster1"}).Spec.ClusterSelectors
+		err := a.hub.client.Update(ctx, changed)
+		return err == nil, fmt.Sprint(err)
+	})
+	for name, held := range map[string]bool{"held": true, "let-go": false, "kubestellar": false} {
+		if created := wec.waitFor(t, ns, name, "the WEC copy", exists); suspended(created) != held || created.GetGeneration() != 1 {
+			t.Errorf("%s was created so: generation %d, %s", name, created.GetGeneration(), describe(created))
+		}
+		wec.argo(t, ns, name, "Running")
+		a.hub.waitFor(t, ns, name, "the cluster's suspension", func(w *unstructured.Unstructured) bool {
+			return phase(w) == "Running" && noIntents(w) && mirrors(held)(w)
+		})
+	}
 }
 
 // TestDedicatedSuspends suspends and resumes by every write that stock tools make.

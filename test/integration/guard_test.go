@@ -20,15 +20,17 @@ import (
 )
 
 const (
-	argoController = "system:serviceaccount:argo:argo"
-	hubManager     = "system:serviceaccount:stellarflow-system:stellarflow-hub"
-	refusedArgo    = "this Workflow runs on another cluster (label stellarflow.io/cluster) and its status is mirrored from there"
-	refusedResume  = "resumed here it would run twice"
-	refusedStop    = "Argo knows Stop (exit handlers still run) and Terminate: write one of them"
-	refusedLabel   = "label stellarflow.io/cluster says where this Workflow runs and cannot be changed"
-	refusedRecord  = "the annotations of stellarflow.io/ are written by the hub manager only, but for stellarflow.io/request"
-	refusedRequest = "annotation stellarflow.io/request is abandon (give the Workflow up"
-	refusedCleanup = "finalizer stellarflow.io/cleanup keeps this Workflow until its copy on the other cluster is gone"
+	argoController  = "system:serviceaccount:argo:argo"
+	hubManager      = "system:serviceaccount:stellarflow-system:stellarflow-hub"
+	refusedArgo     = "this Workflow runs on another cluster (label stellarflow.io/cluster) and its status is mirrored from there"
+	refusedResume   = "resumed here it would run twice"
+	refusedStop     = "Argo knows Stop (exit handlers still run) and Terminate: write one of them"
+	refusedLabel    = "label stellarflow.io/cluster says where this Workflow runs and cannot be changed"
+	refusedRecord   = "the annotations of stellarflow.io/ are written by the hub manager only, but for stellarflow.io/request"
+	refusedSentence = "annotation stellarflow.io/refused is written by the hub manager only"
+	refusedEnd      = "labels workflows.argoproj.io/completed and phase say what the cluster has reported"
+	refusedRequest  = "annotation stellarflow.io/request is abandon (give the Workflow up"
+	refusedCleanup  = "finalizer stellarflow.io/cleanup keeps this Workflow until its copy on the other cluster is gone"
 )
 
 // workflow is a suspended Workflow as a user writes it.
@@ -139,7 +141,25 @@ func TestGuard(t *testing.T) {
 		},
 		"ArgoAfterARetry": {
 			"a retry takes the completed label away: the guard is back", false,
-			[]step{{"hub", finish, ""}, {"alice", `{"metadata":{"labels":{"workflows.argoproj.io/completed":null}}}`, ""}, {"argo", `{"status":{"phase":"Running"}}`, refusedArgo}},
+			[]step{{"hub", finish, ""}, {"hub", `{"metadata":{"labels":{"workflows.argoproj.io/completed":null}}}`, ""}, {"argo", `{"status":{"phase":"Running"}}`, refusedArgo}},
+		},
+		"ForgeCompleted": {"what says that it has ended would lift the guard", false, []step{{"alice", `{"metadata":{"labels":{"workflows.argoproj.io/completed":"true"}}}`, refusedEnd}}},
+		"ForgeRunning": {
+			"nor does it run again because somebody says so", false,
+			[]step{{"hub", finish, ""}, {"alice", `{"metadata":{"labels":{"workflows.argoproj.io/completed":null}}}`, refusedEnd}, {"alice", `{"metadata":{"labels":{"workflows.argoproj.io/phase":"Running"}}}`, refusedEnd}},
+		},
+		"AbandonedAgain": {
+			"what was given up is a Workflow of the hub's own", false,
+			[]step{{"hub", finish, ""}, {"hub", `{"metadata":{"annotations":{"stellarflow.io/abandoned":"2026-01-01T00:00:00Z"}}}`, ""}, {"alice", `{"metadata":{"labels":{"workflows.argoproj.io/completed":null}}}`, ""}},
+		},
+		"Refused": {
+			"what was refused may be taken away and not be written", false,
+			[]step{
+				{"alice", `{"metadata":{"annotations":{"stellarflow.io/refused":"no"}}}`, refusedSentence},
+				{"hub", `{"metadata":{"annotations":{"stellarflow.io/refused":"no"}}}`, ""},
+				{"alice", `{"metadata":{"annotations":{"stellarflow.io/refused":"yes"}}}`, refusedSentence},
+				{"alice", `{"metadata":{"annotations":{"stellarflow.io/refused":null}}}`, ""},
+			},
 		},
 		"CronReplaces": {
 			"the controller ends the run before, and may do nothing else with that", false,

@@ -60,6 +60,25 @@ func Suspended(workflow *unstructured.Unstructured) bool {
 	return err == nil && value
 }
 
+// WaitsUnsuspended is the value of AnnotationWaiting of a Workflow that was not suspended when it began to wait, as on a dedicated hub it need not be.
+const WaitsUnsuspended = "unsuspended"
+
+// Waiting returns the value of AnnotationWaiting of a Workflow that waits: the one that it has, or that it is to have.
+func Waiting(workflow *unstructured.Unstructured) string {
+	switch waits := workflow.GetAnnotations()[AnnotationWaiting]; {
+	case waits != "":
+		return waits
+	case Suspended(workflow):
+		return "true"
+	}
+	return WaitsUnsuspended
+}
+
+// SuspendedSince reports whether somebody has suspended a Workflow that waits since it does.
+func SuspendedSince(workflow *unstructured.Unstructured) bool {
+	return Suspended(workflow) && workflow.GetAnnotations()[AnnotationWaiting] == WaitsUnsuspended
+}
+
 // Shutdown returns spec.shutdown of a Workflow: ShutdownStop, ShutdownTerminate, or empty. What is neither, and Argo would not know, is
 // empty too.
 func Shutdown(workflow *unstructured.Unstructured) string {

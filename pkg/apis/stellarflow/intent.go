@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -102,6 +103,21 @@ func ActionsOf(hubCopy metav1.Object) ActionCounts {
 	return counts
 }
 
+// Add counts intents that were done and that were refused.
+func (c ActionCounts) Add(done, refused []Intent) ActionCounts {
+	for _, intent := range done {
+		count := c[intent.Kind]
+		count.Done++
+		c[intent.Kind] = count
+	}
+	for _, intent := range refused {
+		count := c[intent.Kind]
+		count.Refused++
+		c[intent.Kind] = count
+	}
+	return c
+}
+
 // String returns the value of AnnotationActions.
 func (c ActionCounts) String() string {
 	raw, err := json.Marshal(c)
@@ -159,22 +175,64 @@ func AskSuspension(text string) bool {
 	return json.Unmarshal([]byte(text), &intents) == nil && slices.ContainsFunc(intents, func(i Intent) bool { return i.Whole || i.Kind == IntentSuspend })
 }
 
-// Queue adds an intent to those that wait. What it contradicts is dropped: of two the last one wins.
+// Queue adds an intent to those that wait. What it contradicts is dropped: of two the last one wins. The intents given are not changed.
 func Queue(waiting []Intent, next Intent) []Intent {
 	var queued []Intent
 	for _, earlier := range waiting {
-		switch {
-		case next.Kind == IntentRetry && earlier.Kind == IntentRetry, next.Whole && earlier.Kind == IntentSuspend,
-			next.Kind == IntentSuspend && earlier.Kind == IntentSuspend:
-			continue
-		case next.Kind == IntentSuspend && earlier.Whole:
-			earlier.Whole = false
-			if len(earlier.Nodes) == 0 {
-				continue
-			}
+		if left, asks := overruled(earlier, next); asks {
+			queued = append(queued, left)
 		}
-		queued = append(queued, earlier)
 	}
 	next.Caller = OneLine(next.Caller, maxCaller)
 	return append(queued, next)
+}
+
+// overruled is what is left of an intent when another is asked for after it; asks is false if that is nothing.
+func overruled(earlier, next Intent) (left Intent, asks bool) {
+	switch {
+	case earlier.Kind == IntentRetry:
+		return earlier, next.Kind != IntentRetry
+	case earlier.Kind == IntentSuspend:
+		return earlier, next.Kind != IntentSuspend && !next.Whole
+	case next.Kind == IntentSuspend:
+		earlier.Whole = false
+	}
+	nodes := map[string]NodeChange{}
+	for id, change := range earlier.Nodes {
+		later, both := next.Nodes[id]
+		if both && later.Phase != "" && change.Phase != "" {
+			continue // of two ends the last one counts, with its outputs
+		}
+		change.Outputs = maps.Clone(change.Outputs)
+		for name := range later.Outputs {
+			delete(change.Outputs, name)
+		}
+		if change.Phase != "" || change.Message != "" || len(change.Outputs) > 0 {
+			nodes[id] = change
+		}
+	}
+	earlier.Nodes = nodes
+	return earlier, earlier.Whole || len(nodes) > 0
+}
+
+// CountingOn splits intents that wait into those that are for a suspended node of a refused one, and the rest. They were asked by
+// somebody who saw that one as done: a step would go on without the value that was set for it.
+func CountingOn(refused Intent, waiting []Intent) (counting, rest []Intent) {
+	for _, later := range waiting {
+		if sharesNode(refused, later) {
+			counting = append(counting, later)
+		} else {
+			rest = append(rest, later)
+		}
+	}
+	return counting, rest
+}
+
+func sharesNode(a, b Intent) bool {
+	for id := range a.Nodes {
+		if _, both := b.Nodes[id]; both {
+			return true
+		}
+	}
+	return false
 }

@@ -16,7 +16,7 @@ const (
 	// AnnotationSync says, in a sentence, that the WEC cannot be reached and since when; removed by the next mirror write.
 	AnnotationSync = Prefix + "sync"
 	// AnnotationWaiting marks a Workflow that is not placed and whose phase and message say why: they are ours, and go when no
-	// policy selects it any more.
+	// policy selects it any more. Its value is "true", or WaitsUnsuspended.
 	AnnotationWaiting = Prefix + "waiting"
 	// AnnotationRequest asks for something that Argo has no write for: RequestAbandon, RequestMove or RequestSuspend. It is the one key
 	// under Prefix that people write on a placed Workflow (`stellarflow abandon`, `move` and `suspend` do). The manager removes the first
@@ -25,7 +25,7 @@ const (
 	// AnnotationIntents holds the Intents that wait, as a JSON list: admission writes it into the request of the person who acts, and the
 	// hub manager takes out what is done or refused. A person may remove it, which takes back what was not done yet.
 	AnnotationIntents = Prefix + "intents"
-	// AnnotationRefused says, in a sentence, why the last intent that was not done was not; the next one takes it away.
+	// AnnotationRefused says, in a sentence, why the last intent that was not done was not. Admission takes it away with the next that is asked.
 	AnnotationRefused = Prefix + "refused"
 	// AnnotationActions counts what became of intents, as JSON: ActionCounts.
 	AnnotationActions = Prefix + "actions"

@@ -35,12 +35,29 @@ func Object(hubCopy *unstructured.Unstructured, placement stellarflow.Placement,
 	if asked := stellarflow.Shutdown(wecCopy); asked != "" {
 		setAnnotation(wecCopy, stellarflow.AnnotationShutdown, asked)
 	}
+	if asked := askedSuspension(hubCopy); asked != "" {
+		spec, _ := content["spec"].(map[string]any)
+		if spec != nil {
+			spec["suspend"] = true
+			setAnnotation(wecCopy, stellarflow.AnnotationApplied, string(asked))
+		}
+	}
 	wecCopy.SetFinalizers([]string{stellarflow.FinalizerHarvest})
 
 	if status := carriedStatus(hubCopy.Object); status != nil {
 		content["status"] = status
 	}
 	return wecCopy, skipped
+}
+
+// askedSuspension is the ID of the intent to suspend that waits for the WEC copy, empty if there is none: what is created without it would begin before
+// that is done.
+func askedSuspension(hubCopy *unstructured.Unstructured) types.UID {
+	waiting, err := stellarflow.IntentsOf(hubCopy)
+	if err != nil || len(waiting) == 0 || waiting[0].Kind != stellarflow.IntentSuspend || waiting[0].WECUID != "" {
+		return ""
+	}
+	return waiting[0].ID
 }
 
 func carriedStatus(hubCopy map[string]any) map[string]any {

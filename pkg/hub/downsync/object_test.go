@@ -129,6 +129,37 @@ func TestObject(t *testing.T) {
 	}
 }
 
+// TestObjectSuspended: what was to be suspended before it was created is created so, and says that this is done.
+func TestObjectSuspended(t *testing.T) {
+	suspend := stellarflow.Intent{ID: "i", Kind: stellarflow.IntentSuspend}
+	cases := map[string]struct {
+		reason  string
+		intents []stellarflow.Intent
+		want    bool
+	}{
+		"Asked":         {"no step begins", []stellarflow.Intent{suspend}, true},
+		"AmongOthers":   {"the others come after it", []stellarflow.Intent{suspend, {ID: "j", Kind: stellarflow.IntentSet}}, true},
+		"NotFirst":      {"what comes before it would count as done", []stellarflow.Intent{{ID: "j", Kind: stellarflow.IntentSet}, suspend}, false},
+		"OfAnEarlier":   {"it was asked of the run of an earlier attempt", []stellarflow.Intent{{ID: "i", Kind: stellarflow.IntentSuspend, WECUID: "gone"}}, false},
+		"SomethingElse": {"a resume", []stellarflow.Intent{{ID: "j", Kind: stellarflow.IntentResume, Whole: true}}, false},
+		"Nothing":       {"suspended is what the hub copy is anyway", nil, false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			hubCopy := &unstructured.Unstructured{Object: parse(t, sample)}
+			text, err := stellarflow.MarshalIntents(tc.intents)
+			if err != nil {
+				t.Fatal(err)
+			}
+			setAnnotation(hubCopy, stellarflow.AnnotationIntents, text)
+			got, _ := Object(hubCopy, stellarflow.Placement{Attempt: 2}, "hub-id", nil)
+			if applied := got.GetAnnotations()[stellarflow.AnnotationApplied]; stellarflow.Suspended(got) != tc.want || (applied == "i") != tc.want {
+				t.Errorf("%s: suspended %t, applied %q", tc.reason, stellarflow.Suspended(got), applied)
+			}
+		})
+	}
+}
+
 func TestObjectOddStatus(t *testing.T) {
 	hubCopy := &unstructured.Unstructured{Object: parse(t, sample)}
 	hubCopy.Object["status"] = "text"

@@ -87,10 +87,17 @@ func (w Write) queue(intent stellarflow.Intent, placement stellarflow.Placement,
 		waiting = nil
 	}
 	text, err := stellarflow.MarshalIntents(stellarflow.Queue(waiting, intent))
+	if _, alone := stellarflow.MarshalIntents([]stellarflow.Intent{intent}); alone != nil {
+		return refused(intent.Kind, "this %s is about so many steps that it cannot be passed on: do it on cluster %s", intent.Kind, placement.Cluster)
+	}
 	if err != nil {
 		return refused(intent.Kind, "%s: wait until its cluster %s has done what it was asked, or act there", err, placement.Cluster)
 	}
-	return Decision{Kind: intent.Kind, Operations: append(operations, hubcopy.Add(text, "metadata", "annotations", stellarflow.AnnotationIntents))}
+	operations = append(operations, hubcopy.Add(text, "metadata", "annotations", stellarflow.AnnotationIntents))
+	if _, said := w.New.GetAnnotations()[stellarflow.AnnotationRefused]; said {
+		operations = append(operations, hubcopy.Remove("metadata", "annotations", stellarflow.AnnotationRefused))
+	}
+	return Decision{Kind: intent.Kind, Operations: operations}
 }
 
 // meaning returns what a write means, with an empty kind if that is nothing for the WEC, and what of it has to be put back.

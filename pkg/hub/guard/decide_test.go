@@ -339,4 +339,9 @@ func TestDecideIsBounded(t *testing.T) {
 	if intents, err := stellarflow.IntentsOf(old); err != nil || len(intents) != stellarflow.MaxIntents {
 		t.Errorf("%d wait: %v", len(intents), err)
 	}
+	old = storedCopy(t)
+	next := byArgo(t, old, node("wf-1", func(n *v1alpha1.NodeStatus) { n.Message = strings.Repeat("x", stellarflow.MaxIntentsBytes) }))
+	if got := Decide(Write{Old: old, New: next, ID: "id", Caller: "alice", Time: later.Time}); !strings.Contains(got.Refusal, "do it on cluster cluster1") {
+		t.Errorf("what finds no room even alone is refused with %q", got.Refusal)
+	}
 }

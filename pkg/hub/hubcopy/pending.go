@@ -104,8 +104,8 @@ func (s *Store) SayPending(ctx context.Context, live *unstructured.Unstructured,
 		return nil, nil //nolint:nilnil // nothing to write is an answer
 	}
 	if _, placed := stellarflow.PlacementOf(live); !placed {
-		yes := "true"
-		operations = append(operations, Set(live, "annotations", map[string]*string{stellarflow.AnnotationWaiting: &yes})...)
+		waits := stellarflow.Waiting(live)
+		operations = append(operations, Set(live, "annotations", map[string]*string{stellarflow.AnnotationWaiting: &waits})...)
 	}
 	key := types.NamespacedName{Namespace: live.GetNamespace(), Name: live.GetName()}
 	return s.Patch(ctx, key, append(append(Unchanged(live), Maps(live)...), operations...)...)

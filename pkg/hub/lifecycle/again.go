@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,6 +15,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/intent"
+	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
 // runAgain does what is asked of an ended Workflow whose WEC copy is gone: a retry is a new attempt on the same cluster, created with the
@@ -30,24 +30,23 @@ func (s *Syncer) runAgain(ctx context.Context, c *cluster.Connection, key types.
 	}
 	waiting, err := stellarflow.IntentsOf(live)
 	if err != nil || len(waiting) == 0 {
-		return s.settle(ctx, key, v, live, carried{}, nil, fmt.Sprintf("what was asked of it cannot be read: %v", err))
+		return s.settle(ctx, c, key, v, live, carried{}, nil, fmt.Sprintf("what was asked of it cannot be read: %v", err))
 	}
 	last := waiting[len(waiting)-1]
 	operations, err := s.retried(live, last, placement)
 	var no *intent.Refusal
 	if errors.As(err, &no) {
-		return s.settle(ctx, key, v, live, carried{refused: waiting}, nil, refusal(last, c.Name, no.Message))
+		return s.settle(ctx, c, key, v, live, carried{refused: waiting}, nil, refusal(last, c.Name, no.Message))
 	}
 	if err != nil {
 		return err
 	}
 	s.Gone.Forget(placement.UID)
-	result := carried{done: []stellarflow.Intent{last}, refused: waiting[:len(waiting)-1]}
-	if err := s.settle(ctx, key, v, live, result, operations, ""); err != nil {
-		return err
+	result, why := carried{done: []stellarflow.Intent{last}, refused: waiting[:len(waiting)-1]}, ""
+	if len(result.refused) > 0 {
+		why = refusal(result.refused[0], c.Name, "it had ended")
 	}
-	s.report(c, v, result)
-	return nil
+	return s.settle(ctx, c, key, v, live, result, operations, why)
 }
 
 // retried returns the operations that make a retry of an ended hub copy the next attempt on its cluster.
@@ -88,23 +87,24 @@ func (s *Syncer) retried(live *unstructured.Unstructured, asked stellarflow.Inte
 	return operations, nil
 }
 
-// settle writes what has become of the intents of a hub copy whose WEC copy is gone, and says why nothing was done, if that is so.
-func (s *Syncer) settle(ctx context.Context, key types.NamespacedName, v View, live metav1.Object, result carried, operations []hubcopy.Operation, why string) error {
+// settle writes and says what has become of the intents of a hub copy whose WEC copy is gone, and why what was not done was not, if that is so.
+func (s *Syncer) settle(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, live metav1.Object, result carried, operations []hubcopy.Operation, why string) error {
 	if operations == nil {
 		operations = hubcopy.Unchanged(live)
 	}
 	if stellarflow.FollowsWECCopy(live) { // nothing is left of which it could be as
 		operations = append(operations, hubcopy.Add(false, "spec", "suspend"))
 	}
-	counts := result.counts(live).String()
-	said := map[string]*string{stellarflow.AnnotationIntents: nil, stellarflow.AnnotationRefused: nil, stellarflow.AnnotationActions: &counts}
+	counts := stellarflow.ActionsOf(live).Add(result.done, result.refused).String()
+	said := map[string]*string{stellarflow.AnnotationIntents: nil, stellarflow.AnnotationActions: &counts}
+	why = stellarflow.OneLine(why, maxSaid)
 	if why != "" {
-		why = stellarflow.OneLine(why, maxSaid)
 		said[stellarflow.AnnotationRefused] = &why
 	}
 	_, err := s.Hub.Patch(ctx, key, append(operations, hubcopy.Set(live, "annotations", said)...)...)
-	if err == nil && why != "" {
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventIntentRefused, "Act", "%s", why)
+	if err == nil {
+		result.settled = &upsync.Settled{Refused: why}
+		s.report(c, v, result)
 	}
 	return err
 }

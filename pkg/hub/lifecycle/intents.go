@@ -63,8 +63,12 @@ func (s *Syncer) carryOut(ctx context.Context, c *cluster.Connection, v View, pa
 		result.again, err = s.do(ctx, c, left[0], pass)
 		switch {
 		case errors.As(err, &no):
-			result.refused, left = left[:1], left[1:]
-			why = refusal(result.refused[0], c.Name, no.Message)
+			counting, rest := stellarflow.CountingOn(left[0], left[1:])
+			why = refusal(left[0], c.Name, no.Message)
+			if len(counting) > 0 {
+				why = stellarflow.OneLine(fmt.Sprintf("%s; nor was the %s of the same step that was asked after it", why, counting[0].Kind), maxSaid)
+			}
+			result.refused, left = append(left[:1:1], counting...), rest
 		case err != nil:
 			result.failed = err
 			return result
@@ -76,7 +80,7 @@ func (s *Syncer) carryOut(ctx context.Context, c *cluster.Connection, v View, pa
 	if err != nil {
 		return unreadable(v.Hub, err)
 	}
-	result.settled = &upsync.Settled{Left: text, Refused: why, Actions: result.counts(v.Hub).String()}
+	result.settled = &upsync.Settled{Left: text, Refused: why, Actions: stellarflow.ActionsOf(v.Hub).Add(result.done, result.refused).String()}
 	for _, i := range result.done {
 		if i.Retry != nil && i.Retry.Arguments != nil {
 			result.settled.Arguments = i.Retry.Arguments
@@ -90,22 +94,6 @@ func unreadable(hubCopy metav1.Object, why error) carried {
 	return carried{settled: &upsync.Settled{
 		Refused: stellarflow.OneLine(why.Error(), maxSaid), Actions: hubCopy.GetAnnotations()[stellarflow.AnnotationActions],
 	}}
-}
-
-// counts are those of a hub copy with this result.
-func (r carried) counts(hubCopy metav1.Object) stellarflow.ActionCounts {
-	counts := stellarflow.ActionsOf(hubCopy)
-	for _, i := range r.refused {
-		count := counts[i.Kind]
-		count.Refused++
-		counts[i.Kind] = count
-	}
-	for _, i := range r.done {
-		count := counts[i.Kind]
-		count.Done++
-		counts[i.Kind] = count
-	}
-	return counts
 }
 
 // refusal is the sentence about an intent that is not done.

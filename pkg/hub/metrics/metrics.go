@@ -65,7 +65,7 @@ func New() *Metrics {
 	m.restored = m.counter("placements_restored_total", "Lost placement records that were restored from the copy on the cluster.")
 	m.vanished = m.counter("copies_vanished_total", "Unfinished copies that were removed on the cluster by force; their Workflows ended as Error.")
 	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: prefix + "requests_total", Help: "Requests of people (abandon, move, stop, terminate) for placed Workflows, by what became of them (done, refused).",
+		Name: prefix + "requests_total", Help: "What people asked of placed Workflows (abandon, move, stop, terminate, suspend, resume, set, retry, other), by what became of it (asked, done, refused).",
 	}, []string{"request", "result"})
 	m.collectors = append(m.collectors, m.requests)
 	return m

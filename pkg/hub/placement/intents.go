@@ -10,6 +10,7 @@ import (
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/metrics"
 )
 
 // refuseIntents takes what is asked of an ended Workflow off it whose cluster has left: nobody will ever do it.
@@ -20,12 +21,17 @@ func (r *Reconciler) refuseIntents(ctx context.Context, key types.NamespacedName
 	if _, joined := r.Fleet.Get(placement.Cluster); joined {
 		return nil
 	}
+	asked, _ := stellarflow.IntentsOf(workflow) // what cannot be read is nothing to count
+	counts := stellarflow.ActionsOf(workflow).Add(nil, asked).String()
 	why := fmt.Sprintf("what was asked of it is not done: cluster %s has left. Resubmit it to run it again", placement.Cluster)
 	operations := append(hubcopy.Unchanged(workflow), hubcopy.Set(workflow, "annotations", map[string]*string{
-		stellarflow.AnnotationIntents: nil, stellarflow.AnnotationRefused: &why,
+		stellarflow.AnnotationIntents: nil, stellarflow.AnnotationRefused: &why, stellarflow.AnnotationActions: &counts,
 	})...)
 	written, err := r.Hub.Patch(ctx, key, operations...)
 	if err == nil {
+		for _, intent := range asked {
+			r.Metrics.Requested(string(intent.Kind), metrics.ResultRefused)
+		}
 		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventRequestRefused, "Request", "%s", why)
 	}
 	return err

@@ -352,8 +352,12 @@ func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured
 	operations = append(operations, hubcopy.Pending(live, message)...)
 	operations = append(operations, lockOperations(live, locks)...)
 	operations = append(operations, r.suspension(live)...)
-	if r.Profile == stellarflow.ProfileDedicated && attempt == 1 { // it runs; what was asked since then counts in later attempts
-		operations = append(operations, hubcopy.Add(false, "spec", "suspend"))
+	if r.Profile == stellarflow.ProfileDedicated && attempt == 1 { // what was asked since then counts in later attempts
+		begins, err := r.begins(live)
+		if err != nil {
+			return err
+		}
+		operations = append(operations, begins...)
 	}
 	arrived, began := r.Metrics.ArrivedAt(placement.UID), r.Now()
 	written, err := r.Hub.Patch(ctx, client.ObjectKeyFromObject(live), operations...)

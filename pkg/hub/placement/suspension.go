@@ -2,9 +2,12 @@ package placement
 
 import (
 	"context"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
@@ -19,6 +22,18 @@ func (r *Reconciler) suspension(object metav1.Object) []hubcopy.Operation {
 		wanted = &follows
 	}
 	return hubcopy.Set(object, "annotations", map[string]*string{stellarflow.AnnotationFollows: wanted})
+}
+
+// begins returns the operations by which a Workflow of a dedicated hub runs from its placement on, or is suspended from its beginning, if somebody has
+// suspended it while it waited for a cluster. They come after keys, which takes away what was asked of another Workflow.
+func (r *Reconciler) begins(live *unstructured.Unstructured) ([]hubcopy.Operation, error) {
+	if !stellarflow.SuspendedSince(live) {
+		return []hubcopy.Operation{hubcopy.Add(false, "spec", "suspend")}, nil
+	}
+	text, err := stellarflow.MarshalIntents([]stellarflow.Intent{{
+		ID: uuid.NewUUID(), Kind: stellarflow.IntentSuspend, Caller: "somebody before it was placed", Time: r.Now().UTC().Truncate(time.Second),
+	}})
+	return []hubcopy.Operation{hubcopy.Add(text, "metadata", "annotations", stellarflow.AnnotationIntents)}, err
 }
 
 // keepSuspended suspends a hub copy that a dedicated hub has placed: an Argo controller that acts here would start it beside its WEC copy. It

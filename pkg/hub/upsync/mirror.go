@@ -73,7 +73,8 @@ type Pass struct {
 
 // Settled is what a pass writes about intents.
 type Settled struct {
-	// Left is the new value of stellarflow.AnnotationIntents, empty for none; Refused that of stellarflow.AnnotationRefused.
+	// Left is the new value of stellarflow.AnnotationIntents, empty for none. Refused is that of stellarflow.AnnotationRefused, empty for the one that
+	// is there.
 	Left, Refused string
 	// Actions is the new value of stellarflow.AnnotationActions.
 	Actions string
@@ -285,8 +286,10 @@ func (p Pass) spec(change change) []hubcopy.Operation {
 func (p Pass) annotations(rendered Rendered, change change) map[string]*string {
 	annotations := map[string]*string{stellarflow.AnnotationSync: nonEmpty(p.Sync)}
 	if p.Settled != nil {
-		annotations[stellarflow.AnnotationIntents], annotations[stellarflow.AnnotationRefused] = nonEmpty(p.Settled.Left), nonEmpty(p.Settled.Refused)
-		annotations[stellarflow.AnnotationActions] = nonEmpty(p.Settled.Actions)
+		annotations[stellarflow.AnnotationIntents], annotations[stellarflow.AnnotationActions] = nonEmpty(p.Settled.Left), nonEmpty(p.Settled.Actions)
+		if p.Settled.Refused != "" { // else an earlier one stays: the next that is asked takes it away
+			annotations[stellarflow.AnnotationRefused] = &p.Settled.Refused
+		}
 	}
 	placement := p.Placement
 	placement.WECUID = p.WECCopy.Metadata.UID
