@@ -61,9 +61,7 @@ func (e uiEntry) listIn(data map[string]string) (list []any, whole bool, err err
 // value is the entry as it is read.
 func (e uiEntry) value() any {
 	var value any
-	if err := json.Unmarshal([]byte(e.line), &value); err != nil {
-		panic(err)
-	}
+	_ = json.Unmarshal([]byte(e.line), &value) // TestUIEntries reads each
 	return value
 }
 

@@ -152,23 +152,30 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	if err := renewCredentials(ctx, env, hub, *store, &answer); err != nil {
 		return answer, err
 	}
-	var servers []client.ObjectKey
-	if o.argoUI {
-		answer.ArgoUI, servers = showClusters(ctx, env, hub, false)
-	}
-	if o.wait {
-		err = waitAvailable(ctx, env, hub, o.timeout)
-		answer.Available = err == nil
-		for _, server := range servers {
-			if failed := waitRolledOut(ctx, hub, server, o.timeout); failed != nil {
-				env.sayf("warning: Argo's server: %v", failed)
-			}
-		}
-	}
+	err = answer.finish(ctx, env, hub, o)
 	if err == nil && suspends {
 		err = awaitSuspended(ctx, env, hub, o.timeout)
 	}
 	return answer, err
+}
+
+// finish sets Argo's UI up and waits until what was started anew is available. Argo's server is nothing that the hub needs.
+func (i *installed) finish(ctx context.Context, env Env, hub client.Client, o installOptions) error {
+	var servers []client.ObjectKey
+	if o.argoUI {
+		i.ArgoUI, servers = showClusters(ctx, env, hub, false)
+	}
+	if !o.wait {
+		return nil
+	}
+	err := waitAvailable(ctx, env, hub, o.timeout)
+	i.Available = err == nil
+	for _, server := range servers {
+		if failed := waitRolledOut(ctx, hub, server, o.timeout); failed != nil {
+			env.sayf("warning: Argo's server: %v", failed)
+		}
+	}
+	return err
 }
 
 // choose decides what depends on what the hub has: its profile, the controllers that are held off, and what they archive. It reports whether

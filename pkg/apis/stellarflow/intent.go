@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -203,16 +202,28 @@ func overruled(earlier, next Intent) (left Intent, asks bool) {
 		if both && later.Phase != "" && change.Phase != "" {
 			continue // of two ends the last one counts, with its outputs
 		}
-		change.Outputs = maps.Clone(change.Outputs)
-		for name := range later.Outputs {
-			delete(change.Outputs, name)
-		}
+		change.Outputs = without(change.Outputs, later.Outputs)
 		if change.Phase != "" || change.Message != "" || len(change.Outputs) > 0 {
 			nodes[id] = change
 		}
 	}
 	earlier.Nodes = nodes
 	return earlier, earlier.Whole || len(nodes) > 0
+}
+
+// without returns the values whose names others do not have.
+func without(values, others map[string]string) map[string]string {
+	var left map[string]string
+	for name, value := range values {
+		if _, both := others[name]; both {
+			continue
+		}
+		if left == nil {
+			left = map[string]string{}
+		}
+		left[name] = value
+	}
+	return left
 }
 
 // CountingOn splits intents that wait into those that are for a suspended node of a refused one, and the rest. They were asked by

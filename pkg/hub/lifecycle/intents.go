@@ -68,7 +68,7 @@ func (s *Syncer) carryOut(ctx context.Context, c *cluster.Connection, v View, pa
 			if len(counting) > 0 {
 				why = stellarflow.OneLine(fmt.Sprintf("%s; nor was the %s of the same step that was asked after it", why, counting[0].Kind), maxSaid)
 			}
-			result.refused, left = append(left[:1:1], counting...), rest
+			result.refused, left = slices.Concat(left[:1], counting), rest
 		case err != nil:
 			result.failed = err
 			return result
