@@ -28,6 +28,7 @@ type refreshing struct {
 // verdict is what is known of one object in this look.
 type verdict struct {
 	behind bool
+	refers bool  // the hub's version brings other objects along
 	err    error // it was tried for another Workflow, and is not again
 }
 
@@ -114,7 +115,8 @@ func (k *Keeper) refreshOne(ctx context.Context, c *cluster.Connection, state cl
 		return err
 	}
 	for _, p := range behind {
-		r.known[p] = verdict{behind: !p.Kind.RefersToNothing()} // of those that do the others need no look
+		refers := r.known[p].refers
+		r.known[p] = verdict{behind: refers, refers: refers} // of those that do not the others need no look
 	}
 	return k.passOn(ctx, c, workflow)
 }
@@ -190,7 +192,7 @@ func (k *Keeper) behind(ctx context.Context, workflow *metav1.PartialObjectMetad
 		}
 		known, found := r.known[p]
 		if !found {
-			known.behind, known.err = k.isBehind(ctx, p, workflow.Namespace, r.copies[p])
+			known = k.compare(ctx, p, workflow.Namespace, r.copies[p])
 			r.known[p] = known
 		}
 		failed = errors.Join(failed, known.err)
@@ -245,13 +247,14 @@ func pinned(workflow *metav1.PartialObjectMetadata, reference stellarflow.Refere
 	}
 }
 
-// isBehind reports whether the hub has another version of an object than the WEC. What the hub has no more stays as it is.
-func (k *Keeper) isBehind(ctx context.Context, p place, namespace string, onWEC *metav1.PartialObjectMetadata) (bool, error) {
+// compare reports whether the hub has another version of an object than the WEC. What the hub has no more stays as it is.
+func (k *Keeper) compare(ctx context.Context, p place, namespace string, onWEC *metav1.PartialObjectMetadata) verdict {
 	sent, err := readSent(ctx, k.Carrier, p.Reference, namespace)
 	if err != nil || sent == nil {
-		return false, err
+		return verdict{err: err}
 	}
-	return onWEC == nil || dependencies.Version(onWEC) != dependencies.Version(sent), nil
+	behind := onWEC == nil || dependencies.Version(onWEC) != dependencies.Version(sent)
+	return verdict{behind: behind, refers: dependencies.Content(p.Kind, sent) != nil}
 }
 
 // renew looks anew for what a Workflow needs, and copies it.
