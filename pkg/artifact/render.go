@@ -20,9 +20,9 @@ const (
 	ConfigMapName = "artifact-repositories"
 	// RepositoryKey is the key of that ConfigMap that holds our repository.
 	RepositoryKey = "stellarflow"
-	// annotationDefault names the key that Argo takes when a Workflow names none
+	// AnnotationDefault names the key that Argo takes when a Workflow names none
 	// (argo-workflows v3.7.18, workflow/artifactrepositories/artifactrepositories.go).
-	annotationDefault = "workflows.argoproj.io/default-artifact-repository"
+	AnnotationDefault = "workflows.argoproj.io/default-artifact-repository"
 )
 
 // Repository is Argo's artifact repository for a cluster. Pod logs are archived; keys begin with the cluster, and hold the
@@ -58,7 +58,7 @@ func ConfigMap(store Store, cluster stellarflow.ClusterName, namespace string) (
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: ConfigMapName, Namespace: namespace,
-			Annotations: map[string]string{annotationDefault: RepositoryKey},
+			Annotations: map[string]string{AnnotationDefault: RepositoryKey},
 		},
 		Data: map[string]string{RepositoryKey: string(raw)},
 	}, nil

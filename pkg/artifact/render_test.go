@@ -49,7 +49,7 @@ func TestRender(t *testing.T) {
 				t.Error("the ConfigMap holds a credential")
 			}
 			var back wfv1.ArtifactRepository
-			if err := yaml.UnmarshalStrict([]byte(cm.Data[cm.Annotations[annotationDefault]]), &back); err != nil {
+			if err := yaml.UnmarshalStrict([]byte(cm.Data[cm.Annotations[AnnotationDefault]]), &back); err != nil {
 				t.Fatalf("Argo's own type does not read what the default annotation names: %v", err)
 			}
 			if diff := cmp.Diff(Repository(store, "cluster1"), back); diff != "" {

@@ -39,6 +39,8 @@ type explanation struct {
 	Actions []string `json:"actions,omitempty"`
 	// Dependencies are what it needs on the cluster; empty if nothing, or if that is not known yet.
 	Dependencies []dependency `json:"dependencies,omitempty"`
+	// Accounts are the ServiceAccounts of its pods, less default, as far as they are known.
+	Accounts []string `json:"serviceAccounts,omitempty"`
 	// Summary is one sentence about where it runs or why not.
 	Summary  string    `json:"summary"`
 	Policies []verdict `json:"policies"`
@@ -54,43 +56,6 @@ type verdict struct {
 
 // maxSaid bounds a sentence that quotes what somebody wrote, in bytes.
 const maxSaid = 1024
-
-// dependency is an object that the Workflow needs on its cluster.
-type dependency struct {
-	Kind string `json:"kind"`
-	Name string `json:"name"`
-	// Copied is true for a copy of the hub's, false for an object of the cluster's own.
-	Copied bool `json:"copied"`
-}
-
-// dependenciesOf are those that the hub manager has recorded.
-func dependenciesOf(workflow *unstructured.Unstructured) []dependency {
-	recorded := stellarflow.ParseDependencies(workflow.GetAnnotations()[stellarflow.AnnotationDependencies])
-	var list []dependency
-	for _, one := range recorded.Copied {
-		list = append(list, dependency{string(one.Kind), one.Name, true})
-	}
-	for _, one := range recorded.There {
-		list = append(list, dependency{string(one.Kind), one.Name, false})
-	}
-	return list
-}
-
-// printDependencies prints them, nothing if there are none.
-func (e *explanation) printDependencies(table *tabwriter.Writer) error {
-	if len(e.Dependencies) == 0 {
-		return nil
-	}
-	_, _ = fmt.Fprintln(table, "\nDependencies:")
-	for _, one := range e.Dependencies {
-		origin := "the cluster's own"
-		if one.Copied {
-			origin = "copied from the hub"
-		}
-		_, _ = fmt.Fprintf(table, "  %s\t%s\t%s\n", one.Kind, one.Name, origin)
-	}
-	return table.Flush()
-}
 
 // Reasons of a cluster beside those of bindingpolicy.
 const (
@@ -186,7 +151,7 @@ func (e *explanation) conclude(workflow *unstructured.Unstructured, decision bin
 		}
 		e.Sync, e.LastSync = syncOf(workflow)
 		e.Shutdown, e.Actions = shutdownOf(workflow, p.Cluster), actionsOf(workflow, p.Cluster)
-		e.Suspend, e.Dependencies = suspendOf(workflow), dependenciesOf(workflow)
+		e.Suspend, e.Dependencies, e.Accounts = suspendOf(workflow), dependenciesOf(workflow), accountsOf(workflow)
 		return
 	}
 	switch {

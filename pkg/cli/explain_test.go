@@ -117,7 +117,10 @@ Clusters:
 			reason: "the recorded cluster counts, not the one that would be chosen now", decision: offered,
 			change: func(w *unstructured.Unstructured) {
 				testPlaced(w)
-				w.Object["status"] = map[string]any{"phase": "Running", "message": "half way"}
+				w.Object["status"] = map[string]any{
+					"phase": "Running", "message": "half way", "storedWorkflowTemplateSpec": map[string]any{"serviceAccountName": "runner"},
+					"storedTemplates": map[string]any{"a": map[string]any{"serviceAccountName": "builder"}, "b": map[string]any{"serviceAccountName": "runner"}},
+				}
 				annotations := w.GetAnnotations()
 				annotations[stellarflow.AnnotationDependencies] = `{"copied":["ConfigMap/parameters","WorkflowTemplate/lib"],"there":["ConfigMap/theirs","Nonsense/x"]}`
 				w.SetAnnotations(annotations)
@@ -133,6 +136,8 @@ Dependencies:
   ConfigMap         parameters  copied from the hub
   WorkflowTemplate  lib         copied from the hub
   ConfigMap         theirs      the cluster's own
+  ServiceAccount    builder     made there by the hub in a namespace of its own, else the cluster's own
+  ServiceAccount    runner      made there by the hub in a namespace of its own, else the cluster's own
 
 Policies:
   p1  Offers  it offers cluster1, cluster2

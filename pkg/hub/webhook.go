@@ -8,6 +8,8 @@ import (
 	"net"
 	"strconv"
 
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
@@ -17,6 +19,21 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/guard"
 	"stellarflow.io/stellarflow/pkg/hub/hold"
 )
+
+// Limits of what the webhook reads for those who create Workflows: a Workflow may refer to a hundred objects, and what cannot be read in
+// time is not held against it.
+const (
+	webhookQPS   = 100
+	webhookBurst = 2 * stellarflow.MaxDependencies
+)
+
+// webhookConfig returns the hub's REST config with the webhook's own limits: whoever may create Workflows, if only as a dry run, decides how
+// much it reads, and the leader must not wait behind that.
+func webhookConfig(config *rest.Config) *rest.Config {
+	limited := rest.CopyConfig(config)
+	limited.QPS, limited.Burst, limited.RateLimiter = webhookQPS, webhookBurst, nil
+	return limited
+}
 
 // serveWebhook serves admission on every replica, the standby too: the API server asks any of them.
 func (h *hub) serveWebhook(ctx context.Context) error {
@@ -44,7 +61,11 @@ func (h *hub) serveWebhook(ctx context.Context) error {
 			return fmt.Errorf("watch what the webhook reads: %w", err)
 		}
 	}
-	server.Register(hold.Path, &webhook.Admission{Handler: &hold.Handler{Cache: h.mgr.GetClient(), Live: h.mgr.GetAPIReader(), Objects: h.objects}})
+	objects, err := dynamic.NewForConfig(webhookConfig(h.mgr.GetConfig()))
+	if err != nil {
+		return fmt.Errorf("make the webhook's client for the hub: %w", err)
+	}
+	server.Register(hold.Path, &webhook.Admission{Handler: &hold.Handler{Cache: h.mgr.GetClient(), Live: h.mgr.GetAPIReader(), Objects: objects}})
 	if err := h.mgr.Add(server); err != nil {
 		return fmt.Errorf("serve the webhook: %w", err)
 	}

@@ -255,16 +255,21 @@ func (a archive) local(t *testing.T) {
 
 const databaseMutex = "synchronization: {mutexes: [{name: one, database: true}]}"
 
-// locked would wait on its cluster for the lock that the hub's Argo holds for it.
+// locked would wait on its cluster for the lock that the hub's Argo holds for it, by its own word or by that of its template.
 func (a archive) locked(t *testing.T) {
-	a.create(t, a.namespace, strings.Replace(suspended("locked", "cluster1", shell("echo never")), "entrypoint: main", "entrypoint: main\n  "+databaseMutex, 1))
-	a.hub.await(t, a.namespace, "locked", "says why it is not placed", func(w *wfv1.Workflow) error {
-		if _, placed := stellarflow.PlacementOf(w); placed {
-			return finalError{errors.New("it is placed")}
-		}
-		return wants(w.Status.Message, `holds mutex "one" for it, in a database`, "put the lock on its templates, or use a dedicated hub")
-	})
-	a.kubectl(t, a.hub, "-n", a.namespace, "delete", "workflow", "locked")
+	own := strings.Replace(suspended("locked", "cluster1", shell("echo never")), "entrypoint: main", "entrypoint: main\n  "+databaseMutex, 1)
+	a.hub.put(t, a.namespace, stellarflow.Reference{Kind: stellarflow.KindWorkflowTemplate, Name: "locked"}, own)
+	a.create(t, a.namespace, own)
+	a.create(t, a.namespace, strings.Replace(suspended("locked-by-template", "cluster1", ""), "entrypoint: main", "workflowTemplateRef: {name: locked}", 1))
+	for _, name := range []string{"locked", "locked-by-template"} {
+		a.hub.await(t, a.namespace, name, "says why it is not placed", func(w *wfv1.Workflow) error {
+			if _, placed := stellarflow.PlacementOf(w); placed {
+				return finalError{errors.New("it is placed")}
+			}
+			return wants(w.Status.Message, `holds mutex "one" for it, in a database`, "put the lock on its templates, or use a dedicated hub")
+		})
+		a.kubectl(t, a.hub, "-n", a.namespace, "delete", "workflow", name)
+	}
 }
 
 // locks runs steps with one mutex on two clusters: one after the other, since both look into one database.

@@ -64,24 +64,31 @@ func (c *cluster) kind(kind stellarflow.Kind, namespace string) dynamic.Resource
 	return c.dynamic.Resource(kind.Resource()).Namespace(namespace)
 }
 
-// createNeeded creates what testDependencies needs on the hub; the one that is in no namespace is deleted at the end.
+// put creates an object of a kind that Workflows need. One that is in no namespace is deleted at the end.
+func (c *cluster) put(t *testing.T, namespace string, reference stellarflow.Reference, body string) {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(body), &object.Object); err != nil {
+		t.Fatalf("%v:\n%s", err, body)
+	}
+	object.SetAPIVersion(reference.Kind.Resource().GroupVersion().String())
+	object.SetKind(string(reference.Kind))
+	object.SetName(reference.Name)
+	client := c.kind(reference.Kind, namespace)
+	if _, err := client.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatalf("create %s on %s: %v", reference, c.name, err)
+	}
+	if !reference.Kind.Namespaced() {
+		t.Cleanup(func() { _ = client.Delete(context.Background(), reference.Name, metav1.DeleteOptions{}) })
+	}
+}
+
+// createNeeded creates what testDependencies needs on the hub.
 func (f *fleet) createNeeded(t *testing.T, namespace string) {
 	t.Helper()
 	for reference, body := range needed {
-		object := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte(strings.ReplaceAll(body, "NS", namespace)), &object.Object); err != nil {
-			t.Fatal(err)
-		}
-		object.SetAPIVersion(reference.Kind.Resource().GroupVersion().String())
-		object.SetKind(string(reference.Kind))
-		object.SetName(strings.ReplaceAll(reference.Name, "NS", namespace))
-		client := f.hub.kind(reference.Kind, namespace)
-		if _, err := client.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
-			t.Fatalf("create %s %s: %v", object.GetKind(), object.GetName(), err)
-		}
-		if !reference.Kind.Namespaced() {
-			t.Cleanup(func() { _ = client.Delete(context.Background(), object.GetName(), metav1.DeleteOptions{}) })
-		}
+		reference.Name = strings.ReplaceAll(reference.Name, "NS", namespace)
+		f.hub.put(t, namespace, reference, strings.ReplaceAll(body, "NS", namespace))
 	}
 }
 

@@ -314,11 +314,14 @@ func TestDependenciesPinned(t *testing.T) {
 	const spec = `{workflowTemplateRef: {name: root}}`
 	c.submit(t, ns, "pinned", "cluster1", needing(spec))
 	wec.waitFor(t, ns, "pinned", "the WEC copy", exists)
-	if _, err := wec.core.CoreV1().ServiceAccounts(ns).Get(t.Context(), "runner", metav1.GetOptions{}); err != nil {
-		t.Errorf("the template's ServiceAccount: %v", err)
+	origin := wec.look(t.Context(), t, ns, wft, "root").GetLabels()[stellarflow.LabelOrigin]
+	account, err := wec.core.CoreV1().ServiceAccounts(ns).Get(t.Context(), "runner", metav1.GetOptions{})
+	if err != nil || account.Labels[stellarflow.LabelOrigin] != origin {
+		t.Errorf("the template's ServiceAccount: %v, labels %v", err, account.Labels)
 	}
-	if _, err := wec.core.RbacV1().RoleBindings(ns).Get(t.Context(), "stellarflow-executor-runner", metav1.GetOptions{}); err != nil {
-		t.Errorf("its RoleBinding: %v", err)
+	binding, err := wec.core.RbacV1().RoleBindings(ns).Get(t.Context(), "stellarflow-executor-runner", metav1.GetOptions{})
+	if err != nil || binding.Labels[stellarflow.LabelOrigin] != origin {
+		t.Errorf("its RoleBinding: %v, labels %v", err, binding.Labels)
 	}
 	if _, err := wec.workflows(ns).Patch(t.Context(), "pinned", types.MergePatchType,
 		[]byte(fmt.Sprintf(`{"metadata":{"labels":{%q:"root"}}}`, stellarflow.ArgoLabelWorkflowTemplate)), metav1.PatchOptions{}); err != nil {

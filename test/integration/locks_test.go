@@ -30,9 +30,29 @@ func TestLocks(t *testing.T) {
 	})
 }
 
+// TestLocksOfTemplate: those of the template that it is made from too, which the hub's controller may look at later than we.
+func TestLocksOfTemplate(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{})
+	c.hub.put(t, ns, wft, "whole", `{spec: {entrypoint: main, synchronization: {mutexes: [{name: m}]}, templates: [{name: main, container: {image: busybox}}]}}`)
+	c.submit(t, ns, "w", "cluster1", needing(`{workflowTemplateRef: {name: whole}}`))
+	c.wecs["cluster1"].waitFor(t, ns, "w", "the WEC copy", exists)
+	w := c.hub.get(t.Context(), ns, "w")
+	if held, _, _ := unstructured.NestedSlice(w.Object, "status", "synchronization", "mutex", "holding"); len(held) != 1 {
+		t.Errorf("placed: %s %v", describe(w), w.Object["status"])
+	}
+}
+
 // TestDatabaseLock: a Workflow that would wait on its cluster for what it holds on the hub is not placed, and says why.
 func TestDatabaseLock(t *testing.T) {
 	c, _, ns := setUp(t, managerOptions{})
 	c.submit(t, ns, "w", "cluster1", needing(`{entrypoint: main, synchronization: {mutexes: [{name: m, database: true}]}, templates: [{name: main, container: {image: busybox}}]}`))
 	c.hub.waitFor(t, ns, "w", "why it waits", waiting("holds mutex \"m\" for it, in a database"))
+	c.hub.put(t, ns, wft, "whole", `{spec: {entrypoint: main, synchronization: {mutexes: [{name: t, database: true}]}, templates: [{name: main, container: {image: busybox}}]}}`)
+	c.submit(t, ns, "made", "cluster1", needing(`{workflowTemplateRef: {name: whole}}`))
+	c.hub.put(t, ns, cwft, ns, `{spec: {entrypoint: main, synchronization: {semaphores: [{database: {key: s}}]}, templates: [{name: main, container: {image: busybox}}]}}`)
+	c.submit(t, ns, "of-cluster", "cluster1", needing(`{workflowTemplateRef: {name: `+ns+`, clusterScope: true}}`))
+	c.submit(t, ns, "over", "cluster1", needing(`{workflowTemplateRef: {name: whole}, synchronization: {mutexes: [{name: local}]}}`))
+	c.hub.waitFor(t, ns, "made", "why it waits", waiting("holds mutex \"t\" for it, in a database"))
+	c.hub.waitFor(t, ns, "of-cluster", "why it waits", waiting("holds semaphore \"s\" for it, in a database"))
+	c.wecs["cluster1"].waitFor(t, ns, "over", "the WEC copy, with a lock of its own", exists)
 }

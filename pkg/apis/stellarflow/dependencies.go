@@ -44,9 +44,6 @@ func Kinds() []Kind {
 // ByPolicy reports whether objects of the kind travel only where the policy that placed a Workflow names or selects them.
 func (k Kind) ByPolicy() bool { return k == KindSecret || k == KindPersistentVolumeClaim }
 
-// RefersToNothing reports whether an object of the kind brings no other object along.
-func (k Kind) RefersToNothing() bool { return k == KindConfigMap || k.ByPolicy() }
-
 // HoldsData reports whether an object of the kind is only the name of what Workflows have written: a copy of it is neither changed nor
 // removed.
 func (k Kind) HoldsData() bool { return k == KindPersistentVolumeClaim }

@@ -66,6 +66,7 @@ type Connection struct {
 	watch     atomic.Pointer[wec.Watch] // complete, though it may be lost
 	publishMu sync.Mutex
 	found     findings // guarded by publishMu
+	crowded   string   // guarded by publishMu
 	orphansMu sync.Mutex
 	orphans   map[types.NamespacedName]bool
 }
@@ -150,6 +151,16 @@ func (c *Connection) SetOrphan(ctx context.Context, key types.NamespacedName, or
 	}
 }
 
+// SetCrowded notes of which kinds there is more than the hub lists, empty for none.
+func (c *Connection) SetCrowded(ctx context.Context, kinds string) {
+	c.publishMu.Lock()
+	defer c.publishMu.Unlock()
+	if c.crowded != kinds {
+		c.crowded = kinds
+		c.publishLocked(ctx, c.State())
+	}
+}
+
 func (c *Connection) orphanNames() []string {
 	c.orphansMu.Lock()
 	defer c.orphansMu.Unlock()
@@ -185,7 +196,7 @@ func (c *Connection) learn(ctx context.Context, change func(*findings)) {
 
 func (c *Connection) publishLocked(ctx context.Context, next State) {
 	last := c.State()
-	next.Since, next.Orphans = last.Since, c.orphanNames()
+	next.Since, next.Orphans, next.Crowded = last.Since, c.orphanNames(), c.crowded
 	if next.Connected != last.Connected {
 		next.Since = c.now()
 	}

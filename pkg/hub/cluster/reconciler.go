@@ -153,9 +153,9 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 		}
 		condition.Reason, condition.Message = state.Reason, state.Message
 		if state.Healthy() {
-			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, ReasonReady, "the cluster answers and its Workflows are watched"+orphanText(state.Orphans)
+			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, ReasonReady, "the cluster answers and its Workflows are watched"+orphanText(state.Orphans)+crowdedText(state.Crowded)
 			if state.Restored {
-				condition.Reason, condition.Message = wec.ReasonRestored, messageRestored+orphanText(state.Orphans)
+				condition.Reason, condition.Message = wec.ReasonRestored, messageRestored+orphanText(state.Orphans)+crowdedText(state.Crowded)
 			}
 		}
 		if !meta.IsStatusConditionPresentAndEqual(managed.Status.Conditions, clusterv1.ManagedClusterConditionJoined, metav1.ConditionTrue) && state.Facts.Version != "" {
@@ -187,4 +187,11 @@ func orphanText(orphans []string) string {
 	}
 	named := orphans[:min(len(orphans), maxOrphansNamed)]
 	return fmt.Sprintf("; %d unfinished Workflows of this hub are there that the hub does not know (%s): see `stellarflow orphans list`", len(orphans), stellarflow.OneLine(strings.Join(named, ", "), maxMessage))
+}
+
+func crowdedText(kinds string) string {
+	if kinds == "" {
+		return ""
+	}
+	return fmt.Sprintf("; more %s are there that this hub has copied than it lists: the others are removed when there are fewer: delete Workflows that have ended", kinds)
 }

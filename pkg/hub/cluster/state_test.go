@@ -34,6 +34,7 @@ func TestSame(t *testing.T) {
 		"Lease":     {"somebody else may have acted meanwhile", func(s *State) { s.LeaseSince = start }, false},
 		"ID":        {"another cluster", func(s *State) { s.Facts.ID = "id-2" }, false},
 		"Version":   {"an upgrade", func(s *State) { s.Facts.Version = "v1.35.0" }, false},
+		"Crowded":   {"it has more than is listed", func(s *State) { s.Crowded = "configmaps" }, false},
 		"Orphans":   {"one more", func(s *State) { s.Orphans = []string{"argo/v", "argo/w"} }, false},
 	}
 	for name, tc := range cases {
@@ -140,6 +141,26 @@ func TestSetOrphan(t *testing.T) {
 	}
 	if got := c.State(); got.Connected || got.Reason != "R" {
 		t.Errorf("an orphan changed the connection: %+v", got)
+	}
+}
+
+// TestCrowded: that there is more on a WEC than is listed is said once, and taken back.
+func TestCrowded(t *testing.T) {
+	c, told := newConnection(State{Connected: true})
+	for _, step := range []struct {
+		kinds, text string
+		tells       bool
+	}{
+		{"", "", false},
+		{"configmaps", "; more configmaps are there that this hub has copied than it lists: the others are removed when there are fewer: delete Workflows that have ended", true},
+		{"configmaps", "; more configmaps are there that this hub has copied than it lists: the others are removed when there are fewer: delete Workflows that have ended", false},
+		{"", "", true},
+	} {
+		before := len(*told)
+		c.SetCrowded(t.Context(), step.kinds)
+		if got := crowdedText(c.State().Crowded); got != step.text || (len(*told) > before) != step.tells || !c.State().Connected {
+			t.Errorf("%q: it says %q, told: %v", step.kinds, got, len(*told) > before)
+		}
 	}
 }
 

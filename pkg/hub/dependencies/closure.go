@@ -20,6 +20,10 @@ type Need struct {
 	Required bool
 	// Optional: the Workflow says of each place that it may be missing.
 	Optional bool
+	// Implied: nothing names it. It is needed if the hub has it, and otherwise there is nothing to say.
+	Implied bool
+	// OfRepository: an artifact repository that travels needs it, a Secret.
+	OfRepository bool
 	// Where says in whose spec it stands, and where there, the first time that it was found.
 	Where string
 }
@@ -42,9 +46,12 @@ type Closure struct {
 	given             map[string]bool // the Workflow's own arguments
 	account, executor string
 	accounts          []string
+
+	repository *Repository // nil if nobody names one
+	useDefault bool
 }
 
-// step is a part of a template object that is to be walked.
+// step is a part of a template object, or of a ConfigMap, that is to be walked.
 type step struct {
 	stellarflow.Reference
 	part
@@ -62,7 +69,11 @@ func Begin(spec map[string]any, namespace string) *Closure {
 	}
 	own := newContent(spec, namespace).find(part{spec: true, template: all})
 	c.account, c.executor, c.root, c.rootCalls = own.account, own.executor, own.root, own.calls
+	c.repository = own.repository
 	c.take(own, "")
+	if c.root == nil && c.repository != nil {
+		c.askRepository()
+	}
 	if c.root != nil {
 		c.ask(Need{Reference: c.root.Reference, Required: true, Where: c.root.where})
 		c.walk(step{c.root.Reference, part{spec: true}})
@@ -82,14 +93,22 @@ func (c *Closure) Next() []Need {
 	return next
 }
 
-// Add gives the spec of an object that the Workflow will use from the hub; nil for one that has none, or is not the hub's.
+// Add gives the Content of an object that the Workflow will use from the hub; nil for one that has none, or is not the hub's.
 func (c *Closure) Add(reference stellarflow.Reference, spec map[string]any) {
 	c.specs[reference] = newContent(spec, c.namespace)
 	for _, waiting := range c.waiting[reference] {
 		c.queue = append(c.queue, step{reference, waiting})
 	}
 	delete(c.waiting, reference)
-	for len(c.queue) > 0 && spec != nil {
+	c.enterAll()
+	if c.root != nil && c.root.Reference == reference {
+		c.askRepository()
+		c.enterAll()
+	}
+}
+
+func (c *Closure) enterAll() {
+	for len(c.queue) > 0 {
 		next := c.queue[0]
 		c.queue = c.queue[1:]
 		c.enter(next)
@@ -148,6 +167,7 @@ func (c *Closure) enter(s step) {
 		if c.executor == "" {
 			c.executor = f.executor
 		}
+		c.repository = c.repository.over(f.repository, s.String())
 		for i := range f.needs {
 			if f.needs[i].parameter != "" && c.given[f.needs[i].parameter] {
 				f.needs[i].required = false
@@ -164,7 +184,7 @@ func (c *Closure) enter(s step) {
 func (c *Closure) take(f found, in string) {
 	c.accounts = append(c.accounts, f.accounts...)
 	for _, n := range f.needs {
-		c.ask(Need{n.Reference, n.required, n.optional, place(in, n.where)})
+		c.ask(Need{Reference: n.Reference, Required: n.required, Optional: n.optional, OfRepository: n.ofRepository, Where: place(in, n.where)})
 	}
 	for _, u := range f.uses {
 		c.ask(Need{Reference: u.Reference, Required: true, Where: place(in, u.where)})
@@ -184,6 +204,8 @@ func (c *Closure) ask(need Need) {
 	if known, found := c.known[need.Reference]; found {
 		known.Required = known.Required || need.Required
 		known.Optional = known.Optional && need.Optional
+		known.Implied = known.Implied && need.Implied
+		known.OfRepository = known.OfRepository || need.OfRepository
 		return
 	}
 	if len(c.needs) >= stellarflow.MaxDependencies {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -25,6 +26,11 @@ func parse(t testing.TB, text string) map[string]any {
 func resolve(t testing.TB, spec string, hub map[string]string) (*Closure, []string) {
 	t.Helper()
 	c := Begin(parse(t, spec), "argo")
+	return c, answer(t, c, hub)
+}
+
+func answer(t testing.TB, c *Closure, hub map[string]string) []string {
+	t.Helper()
 	for asked := c.Next(); len(asked) > 0; asked = c.Next() {
 		for _, need := range asked {
 			content, found := hub[need.String()]
@@ -32,7 +38,11 @@ func resolve(t testing.TB, spec string, hub map[string]string) (*Closure, []stri
 				c.Add(need.Reference, nil)
 				continue
 			}
-			c.Add(need.Reference, parse(t, content))
+			object := map[string]any{"spec": parse(t, content)}
+			if need.Kind == stellarflow.KindConfigMap {
+				object = parse(t, content)
+			}
+			c.Add(need.Reference, Content(need.Kind, &unstructured.Unstructured{Object: object}))
 		}
 	}
 	var lines []string
@@ -41,12 +51,17 @@ func resolve(t testing.TB, spec string, hub map[string]string) (*Closure, []stri
 		if !need.Required {
 			line += ", optional"
 		}
-		if need.Optional {
+		switch {
+		case need.Implied:
+			line += ", implied"
+		case need.Optional:
 			line += " by its own word"
+		case need.OfRepository:
+			line += ", of a repository"
 		}
 		lines = append(lines, line)
 	}
-	return c, lines
+	return lines
 }
 
 func TestClosure(t *testing.T) {
@@ -198,7 +213,54 @@ func TestClosure(t *testing.T) {
 		"Repository": {
 			reason: "it may be in the namespace of the WEC's controller instead",
 			spec:   `{artifactRepositoryRef: {configMap: repos, key: k}}`,
-			want:   []string{"ConfigMap/repos at spec.artifactRepositoryRef.configMap, optional"},
+			want:   []string{"ConfigMap/repos at spec.artifactRepositoryRef, optional"},
+		},
+		"RepositoryKey": {
+			reason: "without a name it is Argo's own, and what the key says is needed too, not what others say",
+			spec:   `{artifactRepositoryRef: {key: mine}}`,
+			hub: map[string]string{"ConfigMap/artifact-repositories": `{data: {
+				mine: "s3: {bucket: b, accessKeySecret: {name: access, key: k}, secretKeySecret: {name: secret, key: k}}",
+				other: "s3: {accessKeySecret: {name: not-named, key: k}}"}}`},
+			want: []string{
+				"ConfigMap/artifact-repositories at spec.artifactRepositoryRef, optional",
+				"Secret/access at data[mine].s3.accessKeySecret of ConfigMap/artifact-repositories, optional, of a repository",
+				"Secret/secret at data[mine].s3.secretKeySecret of ConfigMap/artifact-repositories, optional, of a repository",
+			},
+		},
+		"RepositoryDefault": {
+			reason: "without a key it is the one that the ConfigMap says",
+			spec:   `{artifactRepositoryRef: {configMap: repos}, templates: [{container: {envFrom: [{configMapRef: {name: repos}}]}}]}`,
+			hub: map[string]string{"ConfigMap/repos": `{metadata: {annotations: {workflows.argoproj.io/default-artifact-repository: b}}, data: {
+				a: "gcs: {serviceAccountKeySecret: {name: a, key: k}}", b: "gcs: {serviceAccountKeySecret: {name: b, key: k}}", odd: "Secret: [", text: "accessKeySecret"}}`},
+			want: []string{
+				"ConfigMap/repos at spec.templates[0].container.envFrom[0].configMapRef, optional",
+				"Secret/b at data[b].gcs.serviceAccountKeySecret of ConfigMap/repos, optional, of a repository",
+			},
+		},
+		"RepositoryDynamic": {
+			reason: "any of its keys may be meant",
+			spec:   `{artifactRepositoryRef: {configMap: repos, key: "{{workflow.parameters.x}}"}}`,
+			hub:    map[string]string{"ConfigMap/repos": `{data: {a: "oss: {accessKeySecret: {name: a, key: k}}", b: "oss: {accessKeySecret: {name: b, key: k}}"}}`},
+			want: []string{
+				"ConfigMap/repos at spec.artifactRepositoryRef, optional",
+				"Secret/a at data[a].oss.accessKeySecret of ConfigMap/repos, optional, of a repository",
+				"Secret/b at data[b].oss.accessKeySecret of ConfigMap/repos, optional, of a repository",
+			},
+		},
+		"RepositoryOfRoot": {
+			reason: "a template says what the Workflow does not",
+			spec:   `{workflowTemplateRef: {name: root}, artifactRepositoryRef: {key: own}}`,
+			hub:    map[string]string{"WorkflowTemplate/root": `{artifactRepositoryRef: {configMap: repos, key: theirs}, templates: [{container: {envFrom: [{configMapRef: {name: repos}}]}}]}`, "ConfigMap/repos": `{data: {own: "s3: {caSecret: {name: ca, key: k}}"}}`},
+			want: []string{
+				"WorkflowTemplate/root at spec.workflowTemplateRef",
+				"ConfigMap/repos at spec.artifactRepositoryRef, optional",
+				"Secret/ca at data[own].s3.caSecret of ConfigMap/repos, optional, of a repository",
+			},
+		},
+		"RepositoryOfMissingRoot": {
+			reason: "what the Workflow says itself is known",
+			spec:   `{workflowTemplateRef: {name: root}, artifactRepositoryRef: {configMap: repos}}`,
+			want:   []string{"WorkflowTemplate/root at spec.workflowTemplateRef", "ConfigMap/repos at spec.artifactRepositoryRef, optional"},
 		},
 		"Memoize": {reason: "caches belong to a cluster", spec: `{templates: [{name: main, memoize: {key: k, cache: {configMap: {name: cache}}}}]}`},
 		"Plugin":  {reason: "a plugin's words are its own", spec: `{templates: [{name: main, plugin: {x: {templateRef: {name: a, template: b}}}}]}`},
@@ -246,6 +308,36 @@ func TestClosure(t *testing.T) {
 				if diff := cmp.Diff(tc.want, got); diff != "" || c.TooMany() {
 					t.Fatalf("%s: too many: %v; -want +got:\n%s", tc.reason, c.TooMany(), diff)
 				}
+			}
+		})
+	}
+}
+
+// TestDefaultRepository: what a Workflow uses that names none.
+func TestDefaultRepository(t *testing.T) {
+	hub := map[string]string{
+		"ConfigMap/artifact-repositories": `{metadata: {annotations: {workflows.argoproj.io/default-artifact-repository: d}}, data: {d: "s3: {accessKeySecret: {name: s, key: k}}"}}`,
+		"WorkflowTemplate/plain":          `{templates: [{name: main}]}`, "WorkflowTemplate/naming": `{artifactRepositoryRef: {configMap: repos}}`,
+	}
+	standard := []string{
+		"ConfigMap/artifact-repositories at the default artifact repository, optional, implied",
+		"Secret/s at data[d].s3.accessKeySecret of ConfigMap/artifact-repositories, optional, of a repository",
+	}
+	cases := map[string]struct {
+		reason, spec string
+		want         []string
+	}{
+		"None":   {"it is the namespace's", `{templates: [{name: main}]}`, standard},
+		"Named":  {"it is the one that it names", `{artifactRepositoryRef: {configMap: repos}}`, []string{"ConfigMap/repos at spec.artifactRepositoryRef, optional"}},
+		"Root":   {"its template names none", `{workflowTemplateRef: {name: plain}}`, append([]string{"WorkflowTemplate/plain at spec.workflowTemplateRef"}, standard...)},
+		"OfRoot": {"its template names one", `{workflowTemplateRef: {name: naming}}`, []string{"WorkflowTemplate/naming at spec.workflowTemplateRef", "ConfigMap/repos at spec.artifactRepositoryRef of WorkflowTemplate/naming, optional"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			c := Begin(parse(t, tc.spec), "argo")
+			c.UseDefaultRepository()
+			if diff := cmp.Diff(tc.want, answer(t, c, hub)); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
 			}
 		})
 	}

@@ -22,6 +22,8 @@ type need struct {
 	required bool
 	// optional: the spec says that it may be missing.
 	optional bool
+	// ofRepository: an artifact repository names it.
+	ofRepository bool
 	// parameter is the argument that takes its value from a ConfigMap, empty for others.
 	parameter string
 	// where in the spec it stands.
@@ -46,6 +48,8 @@ type found struct {
 	// account and executor are the spec's own ServiceAccounts, accounts those of its templates.
 	account, executor string
 	accounts          []string
+	// repository is the artifactRepositoryRef.
+	repository *Repository
 }
 
 // part is what of a spec counts.
@@ -54,9 +58,12 @@ type part struct {
 	spec bool
 	// template is the name of one, all for all, empty for none.
 	template string
+	// repository: of a ConfigMap the artifact repository under a key, all for every one, empty for its default.
+	repository bool
+	key        string
 }
 
-// content is a Workflow's or a template's spec, with its templates by name: there may be thousands.
+// content is a Workflow's or a template's spec, with its templates by name: there may be thousands. Or Content of a ConfigMap.
 type content struct {
 	spec      map[string]any
 	namespace string           // the Workflow's
@@ -83,8 +90,12 @@ func (c content) templates() []any {
 // find returns what a part of a spec refers to. Source of the fields: argo-workflows v3.7.18
 // pkg/apis/workflow/v1alpha1/workflow_types.go.
 func (c content) find(p part) found {
+	if p.repository {
+		return c.repositories(p.key)
+	}
 	w := &walker{namespace: c.namespace}
 	if p.spec {
+		w.found.repository = repositoryOf(c.spec)
 		w.arguments = argumentsOf(c.spec)
 		w.found.account, _ = c.spec["serviceAccountName"].(string)
 		if executor, isMap := c.spec["executor"].(map[string]any); isMap {
@@ -199,7 +210,7 @@ func (w *walker) elsewhere(path []string, value map[string]any) bool {
 	return isLock && namespace != "" && namespace != w.namespace
 }
 
-// text takes up a string that names a template, a ServiceAccount or an artifact repository.
+// text takes up a string that names a template, a ServiceAccount, a claim or a Secret.
 func (w *walker) text(path []string, key, value string) {
 	switch key {
 	case "template", "onExit", "entrypoint":
@@ -209,10 +220,6 @@ func (w *walker) text(path []string, key, value string) {
 	case "serviceAccountName":
 		if !within(path, "artifactGC") && static(value, "") != "" { // the garbage collection needs another role
 			w.found.accounts = append(w.found.accounts, value)
-		}
-	case "configMap":
-		if within(path, "artifactRepositoryRef") { // else it is in the namespace of the WEC's controller
-			w.need(path, key, need{Reference: stellarflow.Reference{Kind: stellarflow.KindConfigMap, Name: value}})
 		}
 	case "claimName":
 		w.need(path, key, need{Reference: stellarflow.Reference{Kind: stellarflow.KindPersistentVolumeClaim, Name: value}})
@@ -237,7 +244,7 @@ func (w *walker) reference(path []string, key string, value map[string]any) bool
 		if use, ok := templateOf(path, key, value); ok {
 			w.found.uses = append(w.found.uses, use)
 		}
-	case "configMapKeyRef":
+	case "configMapKeyRef", "krbConfigConfigMap":
 		w.key(path, key, name, value)
 	case "configMapRef", "configMap": // of pods: the pod waits for one that a step makes
 		optional, _ := value["optional"].(bool)

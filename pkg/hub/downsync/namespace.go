@@ -68,9 +68,8 @@ func (n *namespaces) prepare(ctx context.Context, p preparation, now time.Time) 
 	if err != nil {
 		return err
 	}
-	core := target.Clients.Core
 	for _, account := range p.accounts {
-		if err := ensureAccount(ctx, core, namespace, account, ours); err != nil {
+		if err := ensureAccount(ctx, p, account, ours); err != nil {
 			return err
 		}
 	}
@@ -192,11 +191,14 @@ func accepted(found *corev1.Namespace, hubID types.UID, target Target) (ours boo
 	return ours, nil
 }
 
-// ensureAccount sees that a ServiceAccount exists and may write task results.
-func ensureAccount(ctx context.Context, core kubernetes.Interface, namespace, name string, ours bool) error {
+// ensureAccount sees that a ServiceAccount exists and may write task results. What is made says which hub has made it.
+func ensureAccount(ctx context.Context, p preparation, name string, ours bool) error {
+	core, namespace := p.target.Clients.Core, p.namespace
+	labels := map[string]string{stellarflow.LabelOrigin: string(p.hubID)}
 	_, err := core.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) && ours {
-		_, err = core.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+		_, err = core.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{})
 	}
 	switch {
 	case apierrors.IsNotFound(err):
@@ -205,7 +207,7 @@ func ensureAccount(ctx context.Context, core kubernetes.Interface, namespace, na
 		return RefusalOf(err, fmt.Sprintf("read or create ServiceAccount %s/%s", namespace, name))
 	}
 	_, err = core.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: ExecutorRole + "-" + name},
+		ObjectMeta: metav1.ObjectMeta{Name: ExecutorRole + "-" + name, Labels: labels},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: ExecutorRole},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
 	}, metav1.CreateOptions{})

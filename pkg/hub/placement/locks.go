@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,14 +27,16 @@ func (r *Reconciler) locks(ctx context.Context, live *unstructured.Unstructured)
 	if r.Profile == stellarflow.ProfileDedicated { // nobody takes them
 		return "", nil
 	}
-	for _, synchronization := range synchronizations(live) {
-		for _, mutex := range append(synchronization.Mutexes, synchronization.Mutex) {
-			holdMutex(&held, live, mutex)
-		}
-		for _, semaphore := range append(synchronization.Semaphores, synchronization.Semaphore) {
-			if err := r.holdSemaphore(ctx, &held, live, semaphore); err != nil {
-				return "", err
-			}
+	synchronization, err := r.synchronization(ctx, live)
+	if err != nil {
+		return "", err
+	}
+	for _, mutex := range append(synchronization.Mutexes, synchronization.Mutex) {
+		holdMutex(&held, live, mutex)
+	}
+	for _, semaphore := range append(synchronization.Semaphores, synchronization.Semaphore) {
+		if err := r.holdSemaphore(ctx, &held, live, semaphore); err != nil {
+			return "", err
 		}
 	}
 	if held.Mutex == nil && held.Semaphore == nil {
@@ -110,31 +114,84 @@ func (r *Reconciler) hasKey(ctx context.Context, namespace string, key corev1.Co
 	return found, nil
 }
 
-// synchronizations returns the locks of the whole Workflow, its own and those of the template that it is made from, if that is known. What
-// cannot be read is left to whoever runs it.
-func synchronizations(workflow *unstructured.Unstructured) []v1alpha1.Synchronization {
-	var all []v1alpha1.Synchronization
-	for _, path := range [][]string{{"spec"}, {"status", "storedWorkflowTemplateSpec"}} {
-		value, found, err := unstructured.NestedFieldNoCopy(workflow.Object, append(path, "synchronization")...)
-		var one v1alpha1.Synchronization
-		raw, unreadable := json.Marshal(value)
-		if found && err == nil && unreadable == nil && json.Unmarshal(raw, &one) == nil {
-			all = append(all, one)
+// synchronization returns the locks of the whole Workflow: its own, over those of the template that it is made from. That is taken as the hub's
+// controller has stored it, or else as it is now: that may look at the Workflow after we have placed it. What cannot be read is left to
+// whoever runs it.
+func (r *Reconciler) synchronization(ctx context.Context, live *unstructured.Unstructured) (v1alpha1.Synchronization, error) {
+	own, _, _ := unstructured.NestedMap(live.Object, "spec", "synchronization")
+	template, stored, _ := unstructured.NestedMap(live.Object, "status", "storedWorkflowTemplateSpec")
+	if !stored {
+		var err error
+		if template, err = r.templateSpec(ctx, live); err != nil {
+			return v1alpha1.Synchronization{}, err
 		}
 	}
-	return all
+	theirs, _ := template["synchronization"].(map[string]any)
+	var all v1alpha1.Synchronization
+	raw, err := json.Marshal(over(own, theirs))
+	if err != nil || json.Unmarshal(raw, &all) != nil {
+		return v1alpha1.Synchronization{}, nil //nolint:nilerr // see above
+	}
+	return all, nil
 }
 
-// deadlocked says why a Workflow would wait on its cluster for a lock that it holds on the hub, empty if it would not: the hub's controller
-// takes the locks of a whole Workflow too, and those in a database are known by namespace and name alone, on every cluster the same.
-func deadlocked(workflow *unstructured.Unstructured) string {
-	for _, synchronization := range synchronizations(workflow) {
-		if lock := databaseLock(synchronization); lock != "" {
-			return fmt.Sprintf("the Argo controller of this hub holds %s for it, in a database, as long as it has not ended, and its cluster would wait for that: "+
-				"put the lock on its templates, or use a dedicated hub", lock)
+// over returns what a Workflow says over what its template says, as Argo merges them: lists as a whole (argo-workflows v3.7.18
+// workflow/util/merge.go, MergeTo, and workflow_types.go, Synchronization, which has no other patch strategy).
+func over(own, template map[string]any) map[string]any {
+	merged := maps.Clone(own)
+	if merged == nil {
+		merged = map[string]any{}
+	}
+	for key, theirs := range template {
+		mine, said := merged[key]
+		inner, isMap := mine.(map[string]any)
+		if outer, both := theirs.(map[string]any); isMap && both {
+			merged[key] = over(inner, outer)
+		} else if !said {
+			merged[key] = theirs
 		}
 	}
-	return ""
+	return merged
+}
+
+// templateSpec returns the spec of the hub's template that a Workflow is made from; nil if it is made from none, or the hub has not got it: then
+// its controller has no locks of it either.
+func (r *Reconciler) templateSpec(ctx context.Context, live *unstructured.Unstructured) (map[string]any, error) {
+	from, _, _ := unstructured.NestedMap(live.Object, "spec", "workflowTemplateRef")
+	name, _ := from["name"].(string)
+	reference, key := stellarflow.Reference{Kind: stellarflow.KindWorkflowTemplate, Name: name}, client.ObjectKey{Namespace: live.GetNamespace(), Name: name}
+	if ofCluster, _ := from["clusterScope"].(bool); ofCluster {
+		reference.Kind, key.Namespace = stellarflow.KindClusterWorkflowTemplate, ""
+	}
+	if reference.Validate() != nil { // none has that name
+		return nil, nil //nolint:nilnil,nilerr // see above
+	}
+	var template unstructured.Unstructured
+	template.SetGroupVersionKind(reference.Kind.Resource().GroupVersion().WithKind(string(reference.Kind)))
+	err := r.Live.Get(ctx, key, &template)
+	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
+		return nil, nil //nolint:nilnil // see above
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s of the hub, which workflow %s is made from: %w", reference, holder(live), err)
+	}
+	spec, _, _ := unstructured.NestedMap(template.Object, "spec")
+	return spec, nil
+}
+
+// deadlocked says why a Workflow would wait on its cluster for a lock that it holds on the hub, empty if it would not: a hub's controller
+// takes the locks of a whole Workflow too, and those in a database are known by namespace and name alone, on every cluster the same.
+func (r *Reconciler) deadlocked(ctx context.Context, live *unstructured.Unstructured) (string, error) {
+	if r.Profile == stellarflow.ProfileDedicated { // nobody takes them
+		return "", nil
+	}
+	synchronization, err := r.synchronization(ctx, live)
+	lock := databaseLock(synchronization)
+	if lock == "" || err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("the Argo controller of this hub holds %s for it, in a database, as long as it has not ended, and its cluster would wait for that: "+
+		"put the lock on its templates, or use a dedicated hub", lock), nil
 }
 
 // databaseLock names the first lock that is in a database, empty for none.

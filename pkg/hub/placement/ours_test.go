@@ -121,9 +121,31 @@ func TestDeadlocked(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := deadlocked(workflow(t, `{"spec":`+tc.spec+`,"status":`+tc.status+`}`))
-			if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
-				t.Errorf("%s: deadlocked() = %q", tc.reason, got)
+			got, err := (&Reconciler{}).deadlocked(t.Context(), workflow(t, `{"spec":`+tc.spec+`,"status":`+tc.status+`}`))
+			if err != nil || (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+				t.Errorf("%s: deadlocked() = %q, %v", tc.reason, got, err)
+			}
+		})
+	}
+}
+
+// TestOver: as Argo merges a Workflow's locks with those of its template.
+func TestOver(t *testing.T) {
+	cases := map[string]struct{ reason, own, template, want string }{
+		"Template": {"only the template has one", `null`, `{"mutexes":[{"name":"t"}]}`, `{"mutexes":[{"name":"t"}]}`},
+		"Own":      {"only the Workflow", `{"mutexes":[{"name":"w"}]}`, `null`, `{"mutexes":[{"name":"w"}]}`},
+		"Both":     {"the Workflow's list is the whole list", `{"mutexes":[{"name":"w"}]}`, `{"mutexes":[{"name":"t","database":true}],"mutex":{"name":"o"}}`, `{"mutex":{"name":"o"},"mutexes":[{"name":"w"}]}`},
+		"Fields":   {"field by field", `{"mutex":{"name":"w"}}`, `{"mutex":{"name":"t","database":true}}`, `{"mutex":{"database":true,"name":"w"}}`},
+		"Odd":      {"not understood", `{"mutex":"w"}`, `{"mutex":{"name":"t"}}`, `{"mutex":"w"}`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			object := workflow(t, `{"own":`+tc.own+`,"template":`+tc.template+`}`).Object
+			own, _ := object["own"].(map[string]any)
+			template, _ := object["template"].(map[string]any)
+			got, err := json.Marshal(over(own, template))
+			if err != nil || string(got) != tc.want {
+				t.Errorf("%s: %v: %s", tc.reason, err, got)
 			}
 		})
 	}

@@ -283,7 +283,9 @@ func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured
 	if asked := stellarflow.Shutdown(live); asked != "" {
 		return ctrl.Result{}, r.stop(ctx, live, asked)
 	}
-	if why := deadlocked(live); why != "" && r.Profile != stellarflow.ProfileDedicated {
+	if why, err := r.deadlocked(ctx, live); err != nil {
+		return ctrl.Result{}, err
+	} else if why != "" {
 		return ctrl.Result{RequeueAfter: lookAgain}, r.wait(ctx, live, why)
 	}
 	decision := r.assumed.decide(live.GetUID(), q.inventory, func(clusters []bindingpolicy.Cluster) bindingpolicy.Decision {

@@ -129,7 +129,7 @@ func (b *baggage) write(ctx context.Context, it *item) error {
 	if err != nil {
 		return err
 	}
-	if sent == nil || dependencies.Version(sent) != it.version && !it.Kind.RefersToNothing() {
+	if sent == nil || dependencies.Version(sent) != it.version && (it.refers || dependencies.Content(it.Kind, sent) != nil) {
 		return fmt.Errorf("%s of the hub has changed while it was copied", it.Reference)
 	}
 	it.version = dependencies.Version(sent)

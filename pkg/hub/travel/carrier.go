@@ -66,6 +66,8 @@ type baggage struct {
 	accounts []string
 	items    []item
 	stored   bool // a shared artifact store is configured
+	// repository is the artifact repository that it names.
+	repository dependencies.Repository
 	// before are the copies that the Workflow was created with and that are not found any more: they stay for it.
 	before []stellarflow.Reference
 }
@@ -77,15 +79,22 @@ type item struct {
 	onWEC   *metav1.PartialObjectMetadata // nil if the WEC has none
 	action  dependencies.Action
 	unseen  error // why the action is Unseen
+	refers  bool  // the version refers to other objects
 }
 
 // Look finds what a hub copy needs. The error is a *downsync.Refusal if the WEC can certainly not run it. It writes nothing.
 func (c *Carrier) Look(ctx context.Context, target downsync.Target, hubCopy *unstructured.Unstructured) (downsync.Baggage, error) {
 	b, err := c.find(ctx, target, hubCopy)
+	if err == nil {
+		err = b.refusal()
+	}
+	if err == nil {
+		err = b.ownRepository(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return b, b.refusal()
+	return b, nil
 }
 
 func (c *Carrier) find(ctx context.Context, target downsync.Target, hubCopy *unstructured.Unstructured) (*baggage, error) {
@@ -97,6 +106,9 @@ func (c *Carrier) find(ctx context.Context, target downsync.Target, hubCopy *uns
 	}
 	b.stored = store != nil
 	closure := dependencies.Begin(spec, hubCopy.GetNamespace())
+	if !b.stored {
+		closure.UseDefaultRepository()
+	}
 	for asked := closure.Next(); len(asked) > 0; asked = closure.Next() {
 		for _, need := range asked {
 			it, followed, err := b.look(ctx, need)
@@ -116,7 +128,8 @@ func (c *Carrier) find(ctx context.Context, target downsync.Target, hubCopy *uns
 	for i, need := range closure.Needs() { // a later mention may have made it required
 		b.items[i].Need = need
 	}
-	b.accounts = closure.Accounts()
+	b.items = slices.DeleteFunc(b.items, func(it item) bool { return it.Implied && it.action == dependencies.LeftOut })
+	b.accounts, b.repository = closure.Accounts(), closure.Repository()
 	return b, nil
 }
 
@@ -159,9 +172,15 @@ func (b *baggage) look(ctx context.Context, need dependencies.Need) (item, map[s
 		it.action, it.unseen = dependencies.Unseen, err
 		return it, nil, nil
 	}
-	if err != nil || !shared {
-		it.action = dependencies.LeftOut
+	if err != nil {
 		return it, nil, err
+	}
+	if !shared {
+		return it, nil, b.unshared(ctx, &it)
+	}
+	if sent == nil && need.Implied {
+		it.action = dependencies.LeftOut
+		return it, nil, nil
 	}
 	if sent != nil {
 		it.version = dependencies.Version(sent)
@@ -169,8 +188,24 @@ func (b *baggage) look(ctx context.Context, need dependencies.Need) (item, map[s
 	if err := b.compare(ctx, &it); err != nil || sent == nil || !it.travels() {
 		return it, nil, err
 	}
-	spec, _ := sent.Object["spec"].(map[string]any)
-	return it, spec, nil
+	content := dependencies.Content(it.Kind, sent)
+	it.refers = content != nil
+	return it, content, nil
+}
+
+// unshared looks whether the WEC has what no policy lets travel. Where the hub may not look, as with Secrets by default, that is its
+// administrator's to know, but for what the hub's own repository needs.
+func (b *baggage) unshared(ctx context.Context, it *item) error {
+	err := b.compare(ctx, it)
+	switch {
+	case err != nil:
+		return err
+	case it.action == dependencies.Unseen && it.OfRepository, it.action != dependencies.Unseen && it.onWEC == nil:
+		it.action, it.unseen = dependencies.Unshared, nil
+	default:
+		it.action, it.unseen = dependencies.LeftOut, nil
+	}
+	return nil
 }
 
 // travels reports whether the Workflow will use a copy of the hub's.
@@ -242,6 +277,43 @@ func (b *baggage) refusal() error {
 	return nil
 }
 
+// ownRepository refuses a Workflow that names an artifact repository of the hub's by a key of the ConfigMap that each cluster has its own
+// of, where a shared store is configured: the hub's key cannot come there, and would be looked for in vain. The running ones have theirs.
+func (b *baggage) ownRepository(ctx context.Context) error {
+	r := b.repository
+	if !b.stored || r.ConfigMap != artifact.ConfigMapName || r.Key == "" || r.Key == artifact.RepositoryKey || strings.Contains(r.Key, "{{") {
+		return nil
+	}
+	reference := stellarflow.Reference{Kind: stellarflow.KindConfigMap, Name: r.ConfigMap}
+	onHub, err := ReadHub(ctx, b.carrier.Objects, reference, b.hubCopy.GetNamespace())
+	if err != nil || !hasKey(onHub, r.Key) {
+		return err // the hub's Workflows have it of the controller's namespace, as may those there
+	}
+	there, err := resource(b.target.Clients.Objects, reference, b.hubCopy.GetNamespace()).Get(ctx, r.ConfigMap, metav1.GetOptions{})
+	if apierrors.IsForbidden(err) { // joined before this was a right
+		return nil
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return b.refused(err, "get", reference)
+	}
+	if err == nil && hasKey(there, r.Key) {
+		return nil
+	}
+	return &downsync.Refusal{Reason: downsync.ReasonDependencyMissing, Message: fmt.Sprintf(
+		"the Workflow names the artifact repository %q (%s) of ConfigMap %q, of which each cluster has its own, for the shared store, and that there has no such key: "+
+			"leave it out to use the shared store, or put it into a ConfigMap of another name on the hub and name that with configMap",
+		stellarflow.OneLine(r.Key, maxWhere), stellarflow.OneLine(r.Where, maxWhere), r.ConfigMap)}
+}
+
+func hasKey(configMap *unstructured.Unstructured, key string) bool {
+	if configMap == nil {
+		return false
+	}
+	data, _, _ := unstructured.NestedStringMap(configMap.Object, "data")
+	_, found := data[key]
+	return found
+}
+
 // warn says what else is on neither side, since a step may make it, or may wait for it in vain; and what could not be looked for.
 func (b *baggage) warn() {
 	if b.carrier.Recorder == nil {
@@ -250,6 +322,11 @@ func (b *baggage) warn() {
 	if missing := b.named(func(it item) bool { return it.action == dependencies.Missing && !it.Required && !it.Optional }); missing != "" {
 		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventMissing, "Create",
 			"neither the hub nor cluster %s has %s: a pod that needs it waits until it is created there", string(b.target.Name), missing)
+	}
+	if unshared := b.named(func(it item) bool { return it.action == dependencies.Unshared && !it.Optional }); unshared != "" {
+		placement, _ := stellarflow.PlacementOf(b.hubCopy)
+		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventNotCopied, "Create",
+			"policy %s does not share %s, and none is known on cluster %s: a pod that needs it waits until it is created there", placement.Policy, unshared, string(b.target.Name))
 	}
 	if unseen := b.named(func(it item) bool { return it.action == dependencies.Unseen }); unseen != "" {
 		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventNotCopied, "Create",

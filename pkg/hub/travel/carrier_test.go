@@ -133,9 +133,15 @@ func TestTravel(t *testing.T) {
 	}
 }
 
-// TestTravelNothing: a Workflow that needs nothing costs no request, and no second read of it.
+// TestTravelNothing: a Workflow that needs nothing costs no request, and no second read of it, where a shared store is configured. Where none
+// is, its namespace's default artifact repository is looked for.
 func TestTravelNothing(t *testing.T) {
 	j := begin(t, `{templates: [{name: main}]}`)
+	if version, err := j.travel(t); err != nil || version != "" || len(j.wec.asked) > 0 || !slices.Equal(j.hub.asked, []string{"GET /api/v1/namespaces/argo/configmaps/artifact-repositories"}) {
+		t.Errorf("without a store: %q, %v, asked %v %v", version, err, j.hub.asked, j.wec.asked)
+	}
+	j = begin(t, `{templates: [{name: main}]}`)
+	j.share()
 	version, err := j.travel(t)
 	if err != nil || version != "" || len(j.hub.asked)+len(j.wec.asked) > 0 {
 		t.Errorf("%q, %v, asked %v %v", version, err, j.hub.asked, j.wec.asked)

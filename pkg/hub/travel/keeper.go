@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,7 +118,7 @@ func (k *Keeper) look(ctx context.Context, c *cluster.Connection) error {
 	if none && len(seen.needed) == 0 && !lately {
 		return nil
 	}
-	copies, err := k.copies(ctx, c)
+	copies, crowded, err := k.copies(ctx, c)
 	if err != nil {
 		if apierrors.IsForbidden(err) { // joined before this was a right: nothing of ours can be there, unless it was taken away since
 			k.tell(c, allLate(seen.running, err))
@@ -132,7 +133,8 @@ func (k *Keeper) look(ctx context.Context, c *cluster.Connection) error {
 	} else {
 		k.none.Delete(state.ID())
 	}
-	behind := k.refresh(ctx, c, state, seen.running, copies)
+	c.SetCrowded(ctx, crowded)
+	behind := k.refresh(ctx, c, state, seen.running, refreshing{copies: copies, cut: crowded != ""})
 	if ctx.Err() == nil && c.State().Connected { // else the hub copies are told that, and all is tried again
 		k.tell(c, behind)
 	}
@@ -176,9 +178,11 @@ func neededBy(running []metav1.PartialObjectMetadata, wecCopies []*metav1.Partia
 	return needed
 }
 
-// copies lists this hub's copies on a WEC. A WEC that does not know a kind has none of it.
-func (k *Keeper) copies(ctx context.Context, c *cluster.Connection) (map[place]*metav1.PartialObjectMetadata, error) {
-	found := map[place]*metav1.PartialObjectMetadata{}
+// copies lists this hub's copies on a WEC, and says of which kinds there are more than it lists, empty for none: those that it has listed are
+// kept and removed as ever, which makes room for the others. A WEC that does not know a kind has none of it.
+func (k *Keeper) copies(ctx context.Context, c *cluster.Connection) (found map[place]*metav1.PartialObjectMetadata, crowded string, err error) {
+	found = map[place]*metav1.PartialObjectMetadata{}
+	var more []string
 	for _, kind := range stellarflow.Kinds() {
 		if kind.HoldsData() { // neither changed nor removed
 			continue
@@ -186,14 +190,15 @@ func (k *Keeper) copies(ctx context.Context, c *cluster.Connection) (map[place]*
 		options := metav1.ListOptions{LabelSelector: dependencies.Selector(k.Carrier.HubID), Limit: page}
 		for pages := 0; pages == 0 || options.Continue != ""; pages++ {
 			if pages == maxPages {
-				return nil, fmt.Errorf("list %s on %q: there are more than %d of this hub", kind.Resource().GroupResource(), c.Name, maxPages*page)
+				more = append(more, kind.Resource().GroupResource().String())
+				break
 			}
 			list, err := c.Clients.Metadata.Resource(kind.Resource()).List(ctx, options)
 			if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) && kind == stellarflow.KindSecret { // a right that few clusters give
 				break
 			}
 			if err != nil {
-				return nil, fmt.Errorf("list %s on %q: %w", kind.Resource().GroupResource(), c.Name, err)
+				return nil, "", fmt.Errorf("list %s on %q: %w", kind.Resource().GroupResource(), c.Name, err)
 			}
 			for i := range list.Items {
 				if one := &list.Items[i]; dependencies.IsCopy(kind, one, k.Carrier.HubID) { // whatever the WEC has listed
@@ -203,5 +208,5 @@ func (k *Keeper) copies(ctx context.Context, c *cluster.Connection) (map[place]*
 			options.Continue = list.Continue
 		}
 	}
-	return found, nil
+	return found, strings.Join(more, " and "), nil
 }

@@ -36,16 +36,44 @@ func TestCopies(t *testing.T) {
 	forged.SetName("forged")
 	j.wec.store(pathOf(cm, "forged"), forged)
 	k, c := j.keeper()
-	found, err := k.copies(t.Context(), c)
-	if err != nil || len(found) != many {
-		t.Errorf("%d are found, %v", len(found), err)
+	found, crowded, err := k.copies(t.Context(), c)
+	if err != nil || len(found) != many || crowded != "" {
+		t.Errorf("%d are found, %v, more of %q", len(found), err, crowded)
 	}
 	if got := len(j.wec.requests(http.MethodGet)); got != 6 {
 		t.Errorf("%d requests for four kinds and three pages of one: %v", got, j.wec.requests(http.MethodGet))
 	}
 	j.wec.endless = true
-	if _, err := k.copies(t.Context(), c); err == nil {
-		t.Error("a list without end is read to its end")
+	found, crowded, err = k.copies(t.Context(), c)
+	if err != nil || len(found) != page || crowded != "clusterworkflowtemplates.argoproj.io and configmaps and workflowtemplates.argoproj.io" {
+		t.Errorf("of a list without end %d are found, %v, more of %q", len(found), err, crowded)
+	}
+}
+
+// TestUnlisted: what is beyond the list is looked at by itself, and not taken for lost.
+func TestUnlisted(t *testing.T) {
+	j := begin(t, `{}`)
+	p := placeOf(configMap("x"), "argo")
+	k, c := j.keeper()
+	behind := func(cut bool) bool {
+		t.Helper()
+		verdict := k.compare(t.Context(), c, p, "argo", refreshing{cut: cut})
+		if verdict.err != nil {
+			t.Fatal(verdict.err)
+		}
+		return verdict.behind
+	}
+	j.hub.put(t, cm, "x", `{}`)
+	if !behind(true) {
+		t.Error("it is nowhere there, and not brought")
+	}
+	j.sent(t, cm, "x")
+	if behind(true) || !behind(false) {
+		t.Error("it is there, beyond the list")
+	}
+	j.hub.put(t, cm, "x", `{data: {k: new}}`)
+	if !behind(true) {
+		t.Error("it is old there")
 	}
 }
 
@@ -65,7 +93,7 @@ func TestRemove(t *testing.T) {
 	}
 	k, c := j.keeper()
 	k.Timing.Idle = 2 * time.Minute
-	copies, err := k.copies(t.Context(), c)
+	copies, _, err := k.copies(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +125,7 @@ func TestRemoveEnds(t *testing.T) {
 	}
 	k, c := j.keeper()
 	k.Timing.Idle = 2 * time.Minute
-	copies, err := k.copies(t.Context(), c)
+	copies, _, err := k.copies(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,20 +149,20 @@ func TestBehind(t *testing.T) {
 	j.hub.put(t, cm, "same", `{}`)
 	j.sent(t, cm, "same")
 	k, c := j.keeper()
-	copies, err := k.copies(t.Context(), c)
+	copies, _, err := k.copies(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := placeOf(stellarflow.Reference{Kind: wft, Name: "root"}, "argo")
-	r := refreshing{copies, map[place]bool{root: true}, map[place]verdict{}}
+	r := refreshing{copies: copies, pinned: map[place]bool{root: true}, known: map[place]verdict{}}
 	w := workflow("argo", nil, `{"copied":["ConfigMap/old","ConfigMap/same","ConfigMap/gone","WorkflowTemplate/root"]}`)
-	behind, err := k.behind(t.Context(), &w, r)
+	behind, err := k.behind(t.Context(), c, &w, r)
 	if err != nil || len(behind) != 1 || behind[0].Name != "old" {
 		t.Errorf("behind are %v, %v", behind, err)
 	}
 	asked := len(j.hub.requests(http.MethodGet))
 	r.known[placeOf(configMap("same"), "argo")] = verdict{err: errors.New("failed before")}
-	if _, err := k.behind(t.Context(), &w, r); err == nil || len(j.hub.requests(http.MethodGet)) != asked {
+	if _, err := k.behind(t.Context(), c, &w, r); err == nil || len(j.hub.requests(http.MethodGet)) != asked {
 		t.Errorf("%v; asked again: %v", err, j.hub.requests(http.MethodGet)[asked:])
 	}
 }

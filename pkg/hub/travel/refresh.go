@@ -21,6 +21,7 @@ import (
 // refreshing is one look's work for what is behind.
 type refreshing struct {
 	copies map[place]*metav1.PartialObjectMetadata
+	cut    bool // there are more copies
 	pinned map[place]bool
 	known  map[place]verdict
 }
@@ -28,6 +29,7 @@ type refreshing struct {
 // verdict is what is known of one object in this look.
 type verdict struct {
 	behind bool
+	refers bool  // the hub's version brings other objects along
 	err    error // it was tried for another Workflow, and is not again
 }
 
@@ -47,8 +49,8 @@ func join(all []late) error {
 
 // refresh brings up to date what unfinished Workflows need, as their hub copies record it. A template that has changed may refer to
 // others than before: each Workflow that uses it is looked at anew, as before its create.
-func (k *Keeper) refresh(ctx context.Context, c *cluster.Connection, state cluster.State, running []metav1.PartialObjectMetadata, copies map[place]*metav1.PartialObjectMetadata) []late {
-	r := refreshing{copies, pinnedBy(running), map[place]verdict{}}
+func (k *Keeper) refresh(ctx context.Context, c *cluster.Connection, state cluster.State, running []metav1.PartialObjectMetadata, r refreshing) []late {
+	r.pinned, r.known = pinnedBy(running), map[place]verdict{}
 	var behind []late
 	for i := range running {
 		workflow := &running[i]
@@ -99,7 +101,7 @@ func (k *Keeper) say(c *cluster.Connection, workflow *metav1.PartialObjectMetada
 }
 
 func (k *Keeper) refreshOne(ctx context.Context, c *cluster.Connection, state cluster.State, workflow *metav1.PartialObjectMetadata, r refreshing) error {
-	behind, err := k.behind(ctx, workflow, r)
+	behind, err := k.behind(ctx, c, workflow, r)
 	if err != nil {
 		return err
 	}
@@ -114,7 +116,8 @@ func (k *Keeper) refreshOne(ctx context.Context, c *cluster.Connection, state cl
 		return err
 	}
 	for _, p := range behind {
-		r.known[p] = verdict{behind: !p.Kind.RefersToNothing()} // of those that do the others need no look
+		refers := r.known[p].refers
+		r.known[p] = verdict{behind: refers, refers: refers} // of those that do not the others need no look
 	}
 	return k.passOn(ctx, c, workflow)
 }
@@ -176,7 +179,7 @@ func unrecorded(c *cluster.Connection, workflow *metav1.PartialObjectMetadata) b
 }
 
 // behind returns the copies for a Workflow that are of another version than the hub's.
-func (k *Keeper) behind(ctx context.Context, workflow *metav1.PartialObjectMetadata, r refreshing) ([]place, error) {
+func (k *Keeper) behind(ctx context.Context, c *cluster.Connection, workflow *metav1.PartialObjectMetadata, r refreshing) ([]place, error) {
 	var behind []place
 	var failed error
 	for _, reference := range stellarflow.ParseDependencies(workflow.Annotations[stellarflow.AnnotationDependencies]).Copied {
@@ -190,7 +193,7 @@ func (k *Keeper) behind(ctx context.Context, workflow *metav1.PartialObjectMetad
 		}
 		known, found := r.known[p]
 		if !found {
-			known.behind, known.err = k.isBehind(ctx, p, workflow.Namespace, r.copies[p])
+			known = k.compare(ctx, c, p, workflow.Namespace, r)
 			r.known[p] = known
 		}
 		failed = errors.Join(failed, known.err)
@@ -245,13 +248,21 @@ func pinned(workflow *metav1.PartialObjectMetadata, reference stellarflow.Refere
 	}
 }
 
-// isBehind reports whether the hub has another version of an object than the WEC. What the hub has no more stays as it is.
-func (k *Keeper) isBehind(ctx context.Context, p place, namespace string, onWEC *metav1.PartialObjectMetadata) (bool, error) {
+// compare reports whether the hub has another version of an object than the WEC. What the hub has no more stays as it is.
+func (k *Keeper) compare(ctx context.Context, c *cluster.Connection, p place, namespace string, r refreshing) verdict {
 	sent, err := readSent(ctx, k.Carrier, p.Reference, namespace)
 	if err != nil || sent == nil {
-		return false, err
+		return verdict{err: err}
 	}
-	return onWEC == nil || dependencies.Version(onWEC) != dependencies.Version(sent), nil
+	onWEC := r.copies[p]
+	if onWEC == nil && r.cut {
+		onWEC, err = metadataResource(c.Clients.Metadata, p.Reference, namespace).Get(ctx, p.Name, metav1.GetOptions{})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return verdict{err: fmt.Errorf("read %s on %q: %w", p.Reference, c.Name, err)}
+	}
+	behind := err != nil || onWEC == nil || dependencies.Version(onWEC) != dependencies.Version(sent)
+	return verdict{behind: behind, refers: dependencies.Content(p.Kind, sent) != nil}
 }
 
 // renew looks anew for what a Workflow needs, and copies it.
