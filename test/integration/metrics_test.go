@@ -120,6 +120,17 @@ func startMeasured(t *testing.T, c *clusters, o managerOptions) (metricsAddress,
 	return metricsAddress, healthAddress
 }
 
+// setUpMeasured is a hub with cluster1 whose API server asks the manager's webhook, and whose metrics are served.
+func setUpMeasured(t *testing.T) (a acting, metricsAddress string) {
+	t.Helper()
+	c := sharedClusters(t)
+	address, ns := c.serveWebhook(t), c.namespace(t)
+	c.join(t, "cluster1")
+	c.create(t, policy("cluster1", map[string]string{"name": "cluster1"}))
+	metricsAddress, _ = startMeasured(t, c, managerOptions{webhook: address})
+	return acting{c, ns, address, c.hub.as(t, "alice")}, metricsAddress
+}
+
 // TestMetrics follows two clusters and a few Workflows through what each metric is about.
 func TestMetrics(t *testing.T) {
 	c := sharedClusters(t)
