@@ -59,7 +59,11 @@ func placed(t *testing.T, s *server, name string) *unstructured.Unstructured {
 }
 
 func workflows(client dynamic.Interface) dynamic.ResourceInterface {
-	return client.Resource(stellarflow.Workflows).Namespace("default")
+	return workflowsOf(client, "default")
+}
+
+func workflowsOf(client dynamic.Interface, namespace string) dynamic.ResourceInterface {
+	return client.Resource(stellarflow.Workflows).Namespace(namespace)
 }
 
 func patchWorkflow(ctx context.Context, client dynamic.Interface, name, patch string) (*unstructured.Unstructured, error) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -120,6 +121,17 @@ func startMeasured(t *testing.T, c *clusters, o managerOptions) (metricsAddress,
 	return metricsAddress, healthAddress
 }
 
+// setUpMeasured is a hub with cluster1 whose API server asks the manager's webhook, and whose metrics are served.
+func setUpMeasured(t *testing.T) (a acting, metricsAddress string) {
+	t.Helper()
+	c := sharedClusters(t)
+	address, ns := c.serveWebhook(t), c.namespace(t)
+	c.join(t, "cluster1")
+	c.create(t, policy("cluster1", map[string]string{"name": "cluster1"}))
+	metricsAddress, _ = startMeasured(t, c, managerOptions{webhook: address})
+	return acting{c, ns, address, c.hub.as(t, "alice")}, metricsAddress
+}
+
 // TestMetrics follows two clusters and a few Workflows through what each metric is about.
 func TestMetrics(t *testing.T) {
 	c := sharedClusters(t)
@@ -202,6 +214,27 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestActionsAreCounted looks for what people asked for, by kind, where operators and people look: in the metrics and in explain.
+func TestActionsAreCounted(t *testing.T) {
+	a, address := setUpMeasured(t)
+	a.asks(t, "counted")
+	a.act(t, "counted", resume)
+	a.waitEvent(t, a.ns, "counted", "IntentDone", "resume asked by alice")
+	if _, err := argoServer(t.Context(), a.alice, a.ns, "counted", func(w *v1alpha1.Workflow) { w.Status.Message = "by hand" }); !refusedWith(err, refusedStatus) {
+		t.Errorf("a status by hand: %v", err)
+	}
+	a.fails(t, a.ns, "counted")
+	a.intend(t, a.ns, "counted", stellarflow.Intent{ID: "i", Kind: stellarflow.IntentRetry, Caller: "alice", Base: "other", Retry: &stellarflow.RetryChange{}})
+	a.hub.waitFor(t, a.ns, "counted", "the refusal", noIntents)
+	wantSeries(t, address, "what was asked, by kind", scraped{
+		`stellarflow_requests_total{request="resume",result="asked"}`: 1, `stellarflow_requests_total{request="resume",result="done"}`: 1,
+		`stellarflow_requests_total{request="set",result="refused"}`: 1, `stellarflow_requests_total{request="retry",result="refused"}`: 1,
+	})
+	newCommandLine(t, a.hub).must([]string{
+		"resume: done 1, refused 0.", "retry: done 0, refused 1.", "retry asked by alice", "its copy has changed since",
+	}, "explain", "counted", "-n", a.ns, "--kubeconfig=DIR/hub.kubeconfig")
 }
 
 // refusedAndOrphaned makes cluster1 refuse a Workflow, and puts an unfinished copy there that nobody knows.
