@@ -277,8 +277,8 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 			s.Metrics.Mirrored(c.Name, seen, s.Now())
 		}
 	}
-	if v.WEC.DeletionTimestamp != nil && wecCopy.Spec.Shutdown == "" && !stellarflow.Completed(&wecCopy.Metadata) {
-		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC)) // not settled until this is done
+	if spec := wecCopy.Spec; v.WEC.DeletionTimestamp != nil && (spec.Shutdown == "" || spec.Suspend) && !stellarflow.Completed(&wecCopy.Metadata) {
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC, spec.Shutdown, spec.Suspend)) // not settled until this is done
 	}
 	if told.behind != nil {
 		return told.again()

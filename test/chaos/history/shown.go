@@ -6,7 +6,7 @@ import (
 
 // Our own words in a status, docs/spec/workflow.md, by phase.
 var (
-	ownPending = regexp.MustCompile(`^(Waiting for a cluster\. |placed on cluster \S+ by policy \S+$|cluster \S+ refused it: |the next step for it on cluster \S+ keeps failing and is tried again: |` +
+	ownPending = regexp.MustCompile(`^(Waiting for a cluster\. |placed on cluster \S+ by policy \S+$|cluster \S+ refused it: |the next step for it on cluster \S+ keeps failing and is tried again: |runs again on cluster \S+, where its copy was removed$|` +
 		`the hub was restored from a backup at |its copy on cluster \S+ )`)
 	ownVanished = regexp.MustCompile(`^its copy on cluster \S+ was removed there before its end was seen; `)
 	ownStopped  = regexp.MustCompile(`^Stopped with strategy '(Stop|Terminate)'$`)
@@ -30,14 +30,15 @@ type place struct {
 func (c *checker) shownOf(uid string, hub *object) {
 	reported := c.reported(uid)
 	last, seen := place{}, false // since the hub was restored last
-	placed, epoch, before, untouched := false, 0, version{}, false
+	placed, epoch, attempt, before, untouched := false, 0, 0, version{}, false
 	for _, v := range hub.versions {
 		untouched = v.untouched(before, untouched)
 		again := v.Status == before.Status && before.Placed != ""
 		before = v
-		if v.epoch != epoch {
+		if v.epoch != epoch || v.Attempt > attempt && c.again[uid][v.Attempt] {
 			epoch, last, seen = v.epoch, place{}, false
 		}
+		attempt = v.Attempt
 		placed = placed || v.Placed != ""
 		c.unplaced(uid, v)
 		if v.Placed == "" || !v.says() || untouched {
