@@ -19,6 +19,7 @@ type suite struct {
 var shared = []suite{
 	{"truth", testTruth},
 	{"dependencies", testDependencies},
+	{"cron", testCron},
 	{"move", testMove},
 	{"entry", testEntry},
 	{"actions", testActions},
