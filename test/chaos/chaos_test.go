@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"stellarflow.io/stellarflow/hack/suite/sidebyside"
 	"stellarflow.io/stellarflow/test/chaos/history"
 )
 
@@ -29,16 +30,20 @@ var one struct {
 	err error
 }
 
+// processes is how many run at once, with a fleet each: one for TestFew, one for TestMutants, one for the rest.
+const processes = 3
+
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // envtest says what it does
-	code := m.Run()
-	if one.Fleet != nil {
+	os.Exit(sidebyside.Run(m, processes, func(code int) {
+		if one.Fleet == nil {
+			return
+		}
 		one.Stop()
 		if code == 0 {
 			_ = os.RemoveAll(one.dir)
 		}
-	}
-	os.Exit(code)
+	}))
 }
 
 func shared(t *testing.T) testFleet {

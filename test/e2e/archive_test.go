@@ -201,10 +201,12 @@ func (a archive) placed(t *testing.T) {
 	if out := node.Outputs.Parameters; len(out) != 1 || out[0].Value.String() != "42" || !strings.Contains(node.HostNodeName, "cluster1") {
 		t.Errorf("what was archived is not what ran: %+v", node)
 	}
+	a.wantLog(t, workflow, node, "kept\n")
+	wanted := a.archivedLog(t, node)
 	a.remove(t, workflow)
 	log, err := a.fetch(t.Context(), fmt.Sprintf("/artifact-files/%s/archived-workflows/%s/%s/outputs/main-logs", a.namespace, workflow.UID, node.ID))
-	if err != nil || log != "kept\n" {
-		t.Errorf("the log of an archived Workflow: %q (%v)", log, err)
+	if err != nil || log != wanted {
+		t.Errorf("the log of an archived Workflow: %q (%v), wanted %q", log, err, wanted)
 	}
 	resubmitted := a.again(t, "resubmit", workflow, "")
 	a.awaitRun(t, a.namespace, resubmitted, "cluster1", 1)

@@ -144,8 +144,10 @@ func seenWithCluster(t *testing.T, f *fleet, workflow *wfv1.Workflow) {
 }
 
 func seenAsArtifact(t *testing.T, f *fleet, workflow *wfv1.Workflow) {
+	f.wantLogs(t, workflow, map[string]string{"one": "first", "two": "second"})
 	nodes := nodesOf(workflow, wfv1.NodeTypePod)
-	for name, wanted := range map[string]string{"one": "first\n", "two": "second\n"} {
+	for name := range nodes {
+		wanted := f.archivedLog(t, nodes[name])
 		for _, path := range []string{
 			fmt.Sprintf("/artifact-files/%s/workflows/%s/%s/outputs/main-logs", workflow.Namespace, workflow.Name, nodes[name].ID),
 			fmt.Sprintf("/artifacts/%s/%s/%s/main-logs", workflow.Namespace, workflow.Name, nodes[name].ID),

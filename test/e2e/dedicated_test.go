@@ -13,11 +13,12 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-// onDedicated are the suites that run side by side on a dedicated hub. Those that write to placed Workflows need a manager that answers.
+// onDedicated are the suites that run side by side on a dedicated hub, the longest first. Those that write to placed Workflows need a manager that answers.
 var onDedicated = []suite{
+	{"dependencies", testDependencies},
+	{"cron", testCron},
 	{"actions", testActions},
 	{"suspend", testSuspend},
-	{"dependencies", testDependencies},
 	{"beside", testBeside},
 	{"entry", testEntry},
 }

@@ -15,25 +15,26 @@ type suite struct {
 	run  func(*testing.T, *fleet)
 }
 
-// shared are the suites that run side by side.
+// shared are the suites that run side by side, a few at a time in about this order: the longest first, so that none is left alone at the end.
 var shared = []suite{
-	{"every-event", testEveryEvent},
-	{"samples", testSamples},
-	{"waiting", testWaiting},
-	{"delete", testDelete},
-	{"guard", testGuard},
-	{"argo-server", testArgoServer},
-	{"planted", testPlanted},
-	{"both-clusters", testBothClusters},
-	{"local", testLocal},
-	{"untagged", testUntagged},
-	{"move", testMove},
-	{"shutdown", testShutdown},
-	{"actions", testActions},
 	{"truth", testTruth},
 	{"dependencies", testDependencies},
-	{"beside", testBeside},
+	{"cron", testCron},
+	{"move", testMove},
 	{"entry", testEntry},
+	{"actions", testActions},
+	{"beside", testBeside},
+	{"samples", testSamples},
+	{"every-event", testEveryEvent},
+	{"guard", testGuard},
+	{"both-clusters", testBothClusters},
+	{"shutdown", testShutdown},
+	{"waiting", testWaiting},
+	{"delete", testDelete},
+	{"argo-server", testArgoServer},
+	{"planted", testPlanted},
+	{"local", testLocal},
+	{"untagged", testUntagged},
 }
 
 // alone are the suites that disturb the fleet: they run after the others, one by one, in this order.

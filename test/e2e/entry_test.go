@@ -75,10 +75,6 @@ func testEntry(t *testing.T, f *fleet) {
 			run(t)
 		})
 	}
-	t.Run("cron", func(t *testing.T) {
-		t.Parallel()
-		testCron(t, f)
-	})
 }
 
 // createOnHub creates what Workflows need on the hub; one that is in no namespace is deleted at the end.

@@ -52,6 +52,7 @@ type fleet struct {
 
 	mu   sync.Mutex
 	vars map[string]string // of the fleet's env file
+	cut  int               // logs that lack an end
 }
 
 // cluster is one cluster, for its administrator.

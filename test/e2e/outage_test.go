@@ -94,20 +94,6 @@ func (f *fleet) outageAilments(t *testing.T, stopped, cut *cluster) ailment {
 	return found[0]
 }
 
-// wantLastLog checks what the one successful pod of a Workflow wrote; others may have been lost.
-func (f *fleet) wantLastLog(t *testing.T, workflow *wfv1.Workflow, wanted string) {
-	t.Helper()
-	for _, node := range nodesOf(workflow, wfv1.NodeTypePod) {
-		if node.Phase == wfv1.NodeSucceeded {
-			if got := strings.TrimSpace(f.log(t, node)); got != wanted {
-				t.Errorf("the log of %s is %q, wanted %q", workflow.Name, got, wanted)
-			}
-			return
-		}
-	}
-	t.Errorf("no pod of %s has succeeded: %v", workflow.Name, nodesOf(workflow, wfv1.NodeTypePod))
-}
-
 // mend brings the fleet up again for the tests that follow one that has failed half-way.
 func (f *fleet) mend(t *testing.T) {
 	if !t.Failed() {

@@ -50,12 +50,6 @@ func keyOf(t *testing.T, node wfv1.NodeStatus, artifact string) string {
 	return ""
 }
 
-// log is the archived log of a pod's main container.
-func (f *fleet) log(t *testing.T, node wfv1.NodeStatus) string {
-	t.Helper()
-	return f.read(t, keyOf(t, node, "main-logs"))
-}
-
 // unpack returns the content of the only file of a .tgz, which is how Argo stores an artifact without an archive strategy.
 func unpack(t *testing.T, packed string) string {
 	t.Helper()

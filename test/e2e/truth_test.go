@@ -29,6 +29,9 @@ const (
 	// directPrefix begins the names of those that run on a WEC without us, federatedPrefix the names of the others. A name that is no
 	// word of a manifest can be found again in a status.
 	directPrefix, federatedPrefix = "direct-", "truth-"
+	// untilTaken is a command that ends when Argo's executor has taken what a step has written. A step with a result does not end before: else
+	// it may have none (see log), in one of two runs that are compared.
+	untilTaken = "until [ -s /var/run/argo/ctr/main/stdout ]; do sleep 0.1; done"
 )
 
 // truthEnds are how those end that do not succeed: without it one could fail in both runs and show nothing any more.
@@ -56,7 +59,7 @@ func (f *fleet) readTruth(t *testing.T) []truthWorkflow {
 	if err != nil || len(files) != truthFiles {
 		t.Fatalf("testdata/truth has %d Workflows, wanted %d (%v)", len(files), truthFiles, err)
 	}
-	fill := strings.NewReplacer("STORE", f.store.Endpoint, "BUCKET", f.store.Bucket)
+	fill := strings.NewReplacer("STORE", f.store.Endpoint, "BUCKET", f.store.Bucket, "TAKEN", untilTaken)
 	var all []truthWorkflow
 	for i, file := range files {
 		raw, err := os.ReadFile(file)

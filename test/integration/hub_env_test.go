@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,19 +63,6 @@ var shared struct {
 	once sync.Once
 	*clusters
 	err error
-}
-
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard()) // each manager logs to its test
-	code := m.Run()
-	if shared.clusters != nil {
-		for _, s := range append([]*server{shared.hub}, shared.wecs["cluster1"], shared.wecs["cluster2"]) {
-			if s != nil {
-				_ = s.env.Stop()
-			}
-		}
-	}
-	os.Exit(code)
 }
 
 // sharedClusters starts the three API servers once, with Argo's CRDs, our config and the guard.
