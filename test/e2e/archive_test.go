@@ -261,9 +261,9 @@ const databaseMutex = "synchronization: {mutexes: [{name: one, database: true}]}
 func (a archive) locked(t *testing.T) {
 	own := strings.Replace(suspended("locked", "cluster1", shell("echo never")), "entrypoint: main", "entrypoint: main\n  "+databaseMutex, 1)
 	a.hub.put(t, a.namespace, stellarflow.Reference{Kind: stellarflow.KindWorkflowTemplate, Name: "locked"}, own)
-	a.create(t, a.namespace, own)
-	a.create(t, a.namespace, strings.Replace(suspended("locked-by-template", "cluster1", ""), "entrypoint: main", "workflowTemplateRef: {name: locked}", 1))
-	for _, name := range []string{"locked", "locked-by-template"} {
+	byTemplate := strings.Replace(suspended("locked-by-template", "cluster1", ""), "entrypoint: main", "workflowTemplateRef: {name: locked}", 1)
+	for _, manifest := range []string{own, byTemplate} { // one after the other: the hub's Argo says of the second that it waits for the lock
+		name := a.create(t, a.namespace, manifest).Name
 		a.hub.await(t, a.namespace, name, "says why it is not placed", func(w *wfv1.Workflow) error {
 			if _, placed := stellarflow.PlacementOf(w); placed {
 				return finalError{errors.New("it is placed")}

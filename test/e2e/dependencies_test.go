@@ -10,6 +10,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -118,8 +119,16 @@ spec:
 		f.checkNeeds(t, f.awaitRun(t, namespace, "whole-"+target, target, 2), "ConfigMap/locks", "ConfigMap/words", "WorkflowTemplate/leaving", "WorkflowTemplate/lib", "WorkflowTemplate/whole")
 		f.checkNeeds(t, f.awaitRun(t, namespace, "parts-"+target, target, 2), "ConfigMap/locks", "ConfigMap/words", "WorkflowTemplate/leaving", "WorkflowTemplate/lib")
 	}
-	f.checkNewer(t, namespace)
-	f.checkShared(t, namespace)
+	t.Run("side-by-side", func(t *testing.T) {
+		for name, check := range map[string]func(*testing.T, string){
+			"newer": f.checkNewer, "later": f.checkLater, "own": f.checkOwn, "missing": f.checkMissing, "shared": f.checkShared,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				check(t, namespace)
+			})
+		}
+	})
 	f.checkRemoved(t, namespace)
 }
 
@@ -158,7 +167,86 @@ func (f *fleet) checkNewer(t *testing.T, namespace string) {
 	f.wantLogs(t, f.awaitRun(t, namespace, "newer", "cluster1", 1), map[string]string{"newer": "well met"})
 }
 
-// checkShared gives a Workflow a Secret of the hub's, which its policy names and the administrators of both clusters let travel.
+// word is a ConfigMap, and says a template main that prints what is in it.
+const word = "{data: {word: %q}}"
+
+func says(configMap string) string {
+	return "{name: main, container: {image: alpine:3.7, command: [sh, -c, 'echo $word'], envFrom: [{configMapRef: {name: " + configMap + "}}]}}"
+}
+
+// checkLater changes a ConfigMap on the hub while a Workflow runs that needs it later: it finds the new one.
+func (f *fleet) checkLater(t *testing.T, namespace string) {
+	reference := stellarflow.Reference{Kind: stellarflow.KindConfigMap, Name: "later"}
+	f.hub.put(t, namespace, reference, fmt.Sprintf(word, "old"))
+	f.create(t, namespace, suspended("later", "cluster1", `
+- {name: main, steps: [[{name: wait, template: wait}], [{name: say, template: say}]]}
+- {name: wait, suspend: {}}
+- `+strings.Replace(says("later"), "main", "say", 1)))
+	f.hub.await(t, namespace, "later", "waits in its first step", func(w *wfv1.Workflow) error {
+		if node := nodesOf(w, wfv1.NodeTypeSuspend)["wait"]; node.Phase != wfv1.NodeRunning {
+			return fmt.Errorf("it is %q", node.Phase)
+		}
+		return nil
+	})
+	f.kubectl(t, f.hub, "-n", namespace, "patch", "configmap", "later", "--type=merge", "-p", `{"data":{"word":"new"}}`)
+	eventually(t, patience, "the change reaches the cluster", func(ctx context.Context) error {
+		object, err := f.wecs["cluster1"].kind(reference.Kind, namespace).Get(ctx, reference.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if got, _, _ := unstructured.NestedString(object.Object, "data", "word"); got != "new" {
+			return fmt.Errorf("it is %q there", got)
+		}
+		return nil
+	})
+	if out, err := f.argo(t, "resume", "later", "-n", namespace); err != nil {
+		t.Fatalf("argo resume: %v: %s", err, out)
+	}
+	f.wantLogs(t, f.awaitRun(t, namespace, "later", "cluster1", 1), map[string]string{"say": "new"})
+}
+
+// checkOwn has a cluster with an object of its own by the name of one of the hub's: it is used, said, and left as it is.
+func (f *fleet) checkOwn(t *testing.T, namespace string) {
+	reference := stellarflow.Reference{Kind: stellarflow.KindConfigMap, Name: "own"}
+	f.hub.put(t, namespace, reference, fmt.Sprintf(word, "ours"))
+	f.wecs["cluster1"].put(t, namespace, reference, fmt.Sprintf(word, "theirs"))
+	client := f.wecs["cluster1"].kind(reference.Kind, namespace)
+	before, err := client.Get(t.Context(), reference.Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.create(t, namespace, suspended("own", "cluster1", "- "+says("own")))
+	f.wantLogs(t, f.awaitRun(t, namespace, "own", "cluster1", 1), map[string]string{"own": "theirs"})
+	if out, err := f.stellarflow(t, "explain", "own", "-n", namespace); err != nil || wants(out, "own", "the cluster's own") != nil {
+		t.Errorf("explain does not say whose it is: %v:\n%s", err, out)
+	}
+	after, err := client.Get(t.Context(), reference.Name, metav1.GetOptions{})
+	if err != nil || cmp.Diff(before, after) != "" {
+		t.Errorf("it was changed: %v\n%s", err, cmp.Diff(before, after))
+	}
+}
+
+// checkMissing has a Workflow call a template that is nowhere: nothing of it starts, and it says what it needs. It runs when that is there.
+func (f *fleet) checkMissing(t *testing.T, namespace string) {
+	f.create(t, namespace, suspended("missing", "cluster1", "- {name: main, steps: [[{name: say, templateRef: {name: nowhere, template: main}}]]}"))
+	f.hub.await(t, namespace, "missing", "says what is missing", func(w *wfv1.Workflow) error {
+		return wants(w.Status.Message, `needs what is neither on the hub nor there: WorkflowTemplate "nowhere" (spec.templates[0].steps[0][0].templateRef)`, "create it on the hub")
+	})
+	if _, err := f.wecs["cluster1"].get(t.Context(), namespace, "missing"); !apierrors.IsNotFound(err) {
+		t.Errorf("it is on its cluster: %v", err)
+	}
+	f.hub.put(t, namespace, stellarflow.Reference{Kind: stellarflow.KindWorkflowTemplate, Name: "nowhere"}, "{spec: {templates: ["+strings.Replace(says("words"), "$word", "$greeting", 1)+"]}}")
+	f.awaitRun(t, namespace, "missing", "cluster1", 1)
+}
+
+// volume is a volume of cluster1 by a class of its own, and a claim on the hub that only it can be bound to.
+const (
+	volume = `{spec: {capacity: {storage: 1Mi}, accessModes: [ReadWriteOnce], storageClassName: %s, persistentVolumeReclaimPolicy: Retain, hostPath: {path: %s}}}`
+	claim  = `{spec: {accessModes: [ReadWriteOnce], storageClassName: %s, resources: {requests: {storage: 1Mi}}}}`
+)
+
+// checkShared gives Workflows a Secret and a claim of the hub's, which their policy names and, for the Secret, the administrators of both
+// clusters let travel. What the first has written the second finds.
 func (f *fleet) checkShared(t *testing.T, namespace string) {
 	t.Helper()
 	for c, sample := range map[*cluster]string{f.hub: "secrets-hub.yaml", f.wecs["cluster1"]: "secrets-wec.yaml"} {
@@ -174,13 +262,40 @@ func (f *fleet) checkShared(t *testing.T, namespace string) {
   "apiVersion": "control.kubestellar.io/v1alpha1", "kind": "BindingPolicy", "metadata": {"name": %[1]q},
   "spec": {"wantSingletonReportedState": true, "clusterSelectors": [{"matchLabels": {"name": "cluster1"}}], "downsync": [
     {"objectSelectors": [{"matchLabels": {"kubestellar.io/cluster": %[1]q}}]},
+    {"apiGroup": "", "resources": ["persistentvolumeclaims"], "namespaces": [%[1]q], "objectNames": ["data"]},
     {"apiGroup": "", "resources": ["secrets"], "namespaces": [%[1]q], "objectNames": ["words"]}]}
 }`, namespace))
 	f.kubectl(t, f.hub, "-n", namespace, "create", "secret", "generic", "words", "--from-literal=word=please")
-	f.create(t, namespace, suspended("shared", namespace, `
+	f.addVolume(t, f.wecs["cluster1"], namespace)
+	f.hub.put(t, namespace, stellarflow.Reference{Kind: stellarflow.KindPersistentVolumeClaim, Name: "data"}, fmt.Sprintf(claim, namespace))
+	const mounts = "volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]\n  entrypoint: main"
+	writes := suspended("shared", namespace, `
 - name: main
-  container: {image: alpine:3.7, command: [sh, -c, "echo $word"], envFrom: [{secretRef: {name: words}}]}`))
+  container: {image: alpine:3.7, command: [sh, -c, "echo $word | tee /data/word"], envFrom: [{secretRef: {name: words}}], volumeMounts: [{name: data, mountPath: /data}]}`)
+	f.create(t, namespace, strings.Replace(writes, "entrypoint: main", mounts, 1))
 	f.wantLogs(t, f.awaitRun(t, namespace, "shared", "cluster1", 1), map[string]string{"shared": "please"})
+	reads := suspended("finds", namespace, `
+- name: main
+  container: {image: alpine:3.7, command: [cat, /data/word], volumeMounts: [{name: data, mountPath: /data}]}`)
+	f.create(t, namespace, strings.Replace(reads, "entrypoint: main", mounts, 1))
+	f.wantLogs(t, f.awaitRun(t, namespace, "finds", "cluster1", 1), map[string]string{"finds": "please"})
+}
+
+// addVolume gives a cluster a volume in a directory of this machine, until the test ends.
+func (f *fleet) addVolume(t *testing.T, c *cluster, name string) {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(fmt.Sprintf(volume, name, t.TempDir())), &object.Object); err != nil {
+		t.Fatal(err)
+	}
+	object.SetAPIVersion("v1")
+	object.SetKind("PersistentVolume")
+	object.SetName(name)
+	volumes := c.dynamic.Resource(corev1.SchemeGroupVersion.WithResource("persistentvolumes"))
+	if _, err := volumes.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = volumes.Delete(context.Background(), name, metav1.DeleteOptions{}) })
 }
 
 // checkRemoved deletes the Workflows: what they needed goes from the clusters, and stays on the hub.

@@ -137,3 +137,38 @@ func TestSharedClaim(t *testing.T) {
 		return object != nil && object.GetLabels()["newer"] == ""
 	})
 }
+
+// TestRepositoryTravels: without a shared store the namespace's default artifact repository comes along, with what of its Secrets the policy
+// shares; what it does not is said before anything starts. It goes after the last Workflow.
+func TestRepositoryTravels(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{timing: travelTiming()})
+	wec := c.wecs["cluster1"]
+	c.hub.permit(t, "secrets-hub.yaml")
+	wec.permit(t, "secrets-wec.yaml")
+	c.create(t, sharing(ns, "secrets", "access"))
+	c.hub.put(t, ns, secret, "access", `{data: {k: MQ==}}`)
+	c.hub.put(t, ns, secret, "hidden", `{data: {k: MQ==}}`)
+	c.hub.put(t, ns, cm, "artifact-repositories", `{metadata: {annotations: {workflows.argoproj.io/default-artifact-repository: r}},
+		data: {r: "s3: {accessKeySecret: {name: access, key: k}, secretKeySecret: {name: hidden, key: k}}"}}`)
+	c.submit(t, ns, "w", ns, needing(`{entrypoint: main, templates: [{name: main, container: {image: busybox}}]}`))
+	wec.waitFor(t, ns, "w", "the WEC copy", exists)
+	for _, one := range []stellarflow.Reference{{Kind: cm, Name: "artifact-repositories"}, {Kind: secret, Name: "access"}} {
+		if got := wec.look(t.Context(), t, ns, one.Kind, one.Name); got == nil || got.GetLabels()[stellarflow.LabelDependency] != "true" {
+			t.Errorf("%s: %v", one, got)
+		}
+	}
+	if wec.look(t.Context(), t, ns, secret, "hidden") != nil {
+		t.Error("a Secret has travelled that no policy shares")
+	}
+	eventually(t, "the Secret that is missing is said", func(ctx context.Context) (bool, string) {
+		said := c.eventsOf(ctx, "w")
+		return strings.Contains(said, `policy workflows-`+ns+` does not share Secret "hidden" (data[r].s3.secretKeySecret of ConfigMap/artifact-repositories)`), said
+	})
+	wec.argo(t, ns, "w", "Succeeded")
+	c.hub.waitFor(t, ns, "w", "the end", inPhase("Succeeded"))
+	if err := c.hub.workflows(ns).Delete(t.Context(), "w", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wec.awaitKind(t, ns, cm, "artifact-repositories", "to go after the last", gone)
+	wec.awaitKind(t, ns, secret, "access", "to go after the last", gone)
+}

@@ -46,7 +46,8 @@ func TestRepository(t *testing.T) {
 		"Default": {"it is the namespace's default", `{templates: [{name: main}]}`, nil, `{"copied":["ConfigMap/artifact-repositories"]}`, []string{unshared}},
 		"Hidden": {
 			"whether its Secret is there is not known, and the repository is the hub's", naming,
-			func(_ *testing.T, j *journey) { j.wec.answer = hideSecrets }, `{"copied":["ConfigMap/artifact-repositories"]}`, []string{unshared},
+			func(_ *testing.T, j *journey) { j.wec.answer = hideSecrets }, `{"copied":["ConfigMap/artifact-repositories"]}`,
+			[]string{unshared},
 		},
 		"Secret": {
 			"the cluster has the Secret", naming,
