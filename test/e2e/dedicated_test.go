@@ -17,6 +17,8 @@ import (
 var onDedicated = []suite{
 	{"actions", testActions},
 	{"suspend", testSuspend},
+	{"shutdown", testShutdown},
+	{"delete", testDelete},
 	{"dependencies", testDependencies},
 	{"beside", testBeside},
 	{"entry", testEntry},
