@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/google/go-cmp/cmp"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -72,13 +74,14 @@ func testActions(t *testing.T, f *fleet) {
 	a := actions{fleet: f, namespace: namespace}
 	for _, manifest := range []string{
 		suspended("ui", "cluster1", asking), suspended("cli", "cluster2", asking), suspended("whole", "cluster1", pausing),
-		suspended("declined", "cluster2", pausing), failing("again", "cluster1"), failing("memo", "cluster2"),
+		suspended("declined", "cluster2", pausing), suspended("cancelled", "cluster1", pausing), failing("again", "cluster1"), failing("memo", "cluster2"),
 		strings.Replace(suspended("named", "cluster1", naming), "labels: {", "annotations: {ticket: none, old: '1'}\n  labels: {team: red, old: '1', ", 1), long("deleted", "cluster2"),
 	} {
 		f.create(t, namespace, manifest)
 	}
 	for name, run := range map[string]func(*testing.T){
-		"ui": a.approveInTheUI, "cli": a.approveByCommand, "whole": a.resume, "declined": a.stopOneNode, "held": a.hold, "again": a.retry, "memo": a.resubmit,
+		"ui": a.approveInTheUI, "cli": a.approveByCommand, "whole": a.resume, "declined": a.stopByCommand, "cancelled": a.stopInTheUI, "held": a.hold, "again": a.retry,
+		"memo":  a.resubmit,
 		"named": a.label, "deleted": a.delete,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,17 +131,28 @@ func (a actions) must(t *testing.T, args ...string) {
 	}
 }
 
+// press does what a button of the UI does: it calls the Argo server, with what the form of that button says. The answer is the Workflow.
+func (a actions) press(t *testing.T, name, verb, form string) *wfv1.Workflow {
+	t.Helper()
+	if form != "" {
+		form = "," + form
+	}
+	answer, err := a.ask(t, http.MethodPut, "/api/v1/workflows/"+a.namespace+"/"+name+"/"+verb, fmt.Sprintf(`{"name":%q,"namespace":%q%s}`, name, a.namespace, form))
+	if err != nil {
+		t.Fatalf("%s: %v: %s", verb, err, answer)
+	}
+	var workflow wfv1.Workflow
+	if err := json.Unmarshal([]byte(answer), &workflow); err != nil {
+		t.Fatalf("%s: %v: %s", verb, err, answer)
+	}
+	return &workflow
+}
+
 // approveInTheUI does what the UI's button does: set, and at once resume.
 func (a actions) approveInTheUI(t *testing.T) {
 	a.waits(t, "ui", "ask")
-	for _, call := range []struct{ verb, body string }{
-		{"set", `{"name":"ui","namespace":%q,"nodeFieldSelector":"displayName=ask","outputParameters":"{\"answer\":\"yes\"}"}`},
-		{"resume", `{"name":"ui","namespace":%q,"nodeFieldSelector":"displayName=ask"}`},
-	} {
-		if out, err := a.ask(t, http.MethodPut, "/api/v1/workflows/"+a.namespace+"/ui/"+call.verb, fmt.Sprintf(call.body, a.namespace)); err != nil {
-			t.Fatalf("%s: %v: %s", call.verb, err, out)
-		}
-	}
+	a.press(t, "ui", "set", `"nodeFieldSelector":"displayName=ask","outputParameters":"{\"answer\":\"yes\"}"`)
+	a.press(t, "ui", "resume", `"nodeFieldSelector":"displayName=ask"`)
 	a.told(t, "ui", "cluster1", "yes")
 }
 
@@ -167,10 +181,28 @@ func (a actions) resume(t *testing.T) {
 	a.ran(t, "whole", "cluster1", wfv1.WorkflowSucceeded)
 }
 
-func (a actions) stopOneNode(t *testing.T) {
+func (a actions) stopByCommand(t *testing.T) {
 	a.waits(t, "declined", "pause")
 	a.must(t, "stop", "declined", "--node-field-selector", "displayName=pause", "--message", "declined")
-	ended := a.ran(t, "declined", "cluster2", wfv1.WorkflowFailed)
+	a.stopped(t, "declined", "cluster2")
+}
+
+// stopInTheUI also resubmits what it has stopped, and stops that.
+func (a actions) stopInTheUI(t *testing.T) {
+	const form = `"nodeFieldSelector":"displayName=pause","message":"declined"`
+	a.waits(t, "cancelled", "pause")
+	a.press(t, "cancelled", "stop", form)
+	a.stopped(t, "cancelled", "cluster1")
+	again := a.press(t, "cancelled", "resubmit", "").Name
+	a.waits(t, again, "pause")
+	a.press(t, again, "stop", form)
+	a.stopped(t, again, "cluster1")
+}
+
+// stopped checks the end of what waited for a person who has declined.
+func (a actions) stopped(t *testing.T, name, target string) {
+	t.Helper()
+	ended := a.ran(t, name, target, wfv1.WorkflowFailed)
 	if node := ended.Status.Nodes.FindByDisplayName("pause"); node == nil || node.Phase != wfv1.NodeFailed || node.Message != "declined" {
 		t.Errorf("the node is %v", node)
 	}
@@ -207,20 +239,34 @@ func (a actions) retry(t *testing.T) {
 	a.must(t, "retry", "again", "-p", "code=0")
 	a.runsAgain(t, "again", first)
 	second := a.ran(t, "again", "cluster1", wfv1.WorkflowSucceeded)
-	good := func(w *wfv1.Workflow) string { return w.Status.Nodes.FindByDisplayName("good").FinishedAt.String() }
 	if good(first) != good(second) {
 		t.Errorf("the step that had succeeded ran again: %s, then %s", good(first), good(second))
 	}
-	if got := second.Spec.Arguments.GetParameterByName("code").Value.String(); got != "0" {
-		t.Errorf("its parameter is shown as %q", got)
-	}
+	a.wantCode(t, second, "0")
 	a.must(t, "retry", "again", "--restart-successful", "--node-field-selector", "displayName=good")
 	a.runsAgain(t, "again", second)
-	if third := a.ran(t, "again", "cluster1", wfv1.WorkflowSucceeded); good(second) == good(third) {
+	third := a.ran(t, "again", "cluster1", wfv1.WorkflowSucceeded)
+	a.press(t, "again", "retry", `"restartSuccessful":true,"nodeFieldSelector":"displayName=good","parameters":["code=00"]`)
+	a.runsAgain(t, "again", third)
+	fourth := a.ran(t, "again", "cluster1", wfv1.WorkflowSucceeded)
+	if good(second) == good(third) || good(third) == good(fourth) {
 		t.Error("the step that was to run again did not")
 	}
+	a.wantCode(t, fourth, "00")
 	if out, err := a.argo(t, "retry", "again", "-n", a.namespace); err == nil { // Argo's own answer
 		t.Errorf("what has succeeded was retried: %s", out)
+	}
+}
+
+// good is when the first step of what failing has made was done.
+func good(w *wfv1.Workflow) string {
+	return w.Status.Nodes.FindByDisplayName("good").FinishedAt.String()
+}
+
+func (a actions) wantCode(t *testing.T, w *wfv1.Workflow, wanted string) {
+	t.Helper()
+	if got := w.Spec.Arguments.GetParameterByName("code").Value.String(); got != wanted {
+		t.Errorf("%s: its parameter is shown as %q, wanted %q", w.Name, got, wanted)
 	}
 }
 
@@ -235,18 +281,61 @@ func (a actions) runsAgain(t *testing.T, name string, before *wfv1.Workflow) {
 	})
 }
 
-// resubmit makes a new Workflow of one that runs elsewhere; a memoized one takes what has succeeded along.
+// resubmit makes new Workflows of one that runs elsewhere; memoized ones take what has succeeded along.
 func (a actions) resubmit(t *testing.T) {
-	a.ran(t, "memo", "cluster2", wfv1.WorkflowFailed)
+	first := a.ran(t, "memo", "cluster2", wfv1.WorkflowFailed)
 	out, err := a.argo(t, "resubmit", "memo", "--memoized", "-p", "code=0", "-n", a.namespace, "-o", "name")
 	if err != nil {
 		t.Fatalf("argo resubmit: %v: %s", err, out)
 	}
 	lines := strings.Fields(out)
-	name := strings.TrimPrefix(lines[len(lines)-1], "workflow.argoproj.io/")
-	ended := a.ran(t, name, "cluster2", wfv1.WorkflowSucceeded)
-	if node := ended.Status.Nodes.FindByDisplayName("good"); node == nil || node.Phase != wfv1.NodeSkipped {
-		t.Errorf("what had succeeded is %v", node)
+	byCommand := strings.TrimPrefix(lines[len(lines)-1], "workflow.argoproj.io/")
+	inTheUI := a.press(t, "memo", "resubmit", `"memoized":true,"parameters":["code=00"]`).Name
+	for name, code := range map[string]string{byCommand: "0", inTheUI: "00"} {
+		ended := a.ran(t, name, "cluster2", wfv1.WorkflowSucceeded)
+		if node := ended.Status.Nodes.FindByDisplayName("good"); node == nil || node.Phase != wfv1.NodeSkipped {
+			t.Errorf("%s: what had succeeded is %v", name, node)
+		}
+		a.wantCode(t, ended, code)
+	}
+	a.retryGone(t, first)
+}
+
+// retryGone retries what has failed and is not on its cluster any more: it goes there anew, with what it has done.
+func (a actions) retryGone(t *testing.T, first *wfv1.Workflow) {
+	wec := a.wecs["cluster2"]
+	before, err := wec.get(t.Context(), a.namespace, first.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.kubectl(t, wec, "-n", a.namespace, "delete", "workflow", first.Name)
+	a.must(t, "retry", first.Name, "-p", "code=0")
+	a.runsAgain(t, first.Name, first)
+	second := a.hub.awaitPhase(t, a.namespace, first.Name, wfv1.WorkflowSucceeded)
+	placement, _ := stellarflow.PlacementOf(second)
+	if placement.Attempt != 2 || placement.Cluster != "cluster2" || placement.WECUID == before.UID {
+		t.Errorf("its placement is %s, wanted a second attempt on cluster2", placement)
+	}
+	if node := second.Status.Nodes.FindByDisplayName("good"); good(first) != good(second) || node.Phase != wfv1.NodeSucceeded {
+		t.Errorf("the step that had succeeded ran again: %s, then %s (%s)", good(first), good(second), node.Phase)
+	}
+	a.wantCode(t, second, "0")
+	there, err := wec.get(t.Context(), a.namespace, first.Name)
+	if err != nil || there.UID != placement.WECUID {
+		t.Fatalf("its copy is %+v (%v)", there, err)
+	}
+	if diff := cmp.Diff(treeOf(there), treeOf(second)); diff != "" {
+		t.Errorf("the hub copy shows another node tree than the WEC copy (-WEC +hub):\n%s", diff)
+	}
+	eventually(t, moment, "only the pod of the step that had failed is there", func(ctx context.Context) error { // the old copy's go with it
+		pods, err := wec.pods(ctx, a.namespace, first.Name)
+		if err == nil && len(pods) != 1 {
+			err = fmt.Errorf("there are %d", len(pods))
+		}
+		return err
+	})
+	if n := a.hub.countPods(t, a.namespace, first.Name); n > 0 {
+		t.Errorf("it has %d pods on the hub", n)
 	}
 }
 

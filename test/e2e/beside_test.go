@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,9 @@ func testBeside(t *testing.T, f *fleet) {
 	f.create(t, namespace, suspended("first", "cluster1", shell("echo first"))) // the namespace on cluster1 comes with it
 	f.awaitRun(t, namespace, "first", "cluster1", 1)
 	b := beside{fleet: f, namespace: namespace}
-	for name, run := range map[string]func(*testing.T){"templates": b.templates, "locks": b.locks, "deadline": b.deadline, "budget": b.budget, "lifetime": b.lifetime} {
+	for name, run := range map[string]func(*testing.T){
+		"templates": b.templates, "locks": b.locks, "deadline": b.deadline, "budget": b.budget, "lifetime": b.lifetime, "garbage": b.garbage,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run(t)
@@ -150,4 +153,66 @@ func (b beside) lifetime(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	b.awaitNone(ctx, t, b.namespace, "short")
+}
+
+// garbage leaves two artifacts: its cluster's controller removes one at the end and one when it is deleted, and the hub's takes no part.
+func (b beside) garbage(t *testing.T) {
+	wec := b.wecs["cluster1"]
+	for _, args := range [][]string{ // what Argo asks for who removes artifacts
+		{"serviceaccount", "gc"},
+		{"role", "gc", "--verb=list,watch,patch", "--resource=workflowartifactgctasks.argoproj.io,workflowartifactgctasks.argoproj.io/status"},
+		{"rolebinding", "gc", "--role=gc", "--serviceaccount=" + b.namespace + ":gc"},
+	} {
+		b.kubectl(t, wec, append([]string{"-n", b.namespace, "create"}, args...)...)
+	}
+	b.create(t, b.namespace, strings.Replace(suspended("garbage", "cluster1", shell("echo early > /tmp/early; echo late > /tmp/late")+`
+  outputs:
+    artifacts:
+    - {name: early, path: /tmp/early, artifactGC: {strategy: OnWorkflowCompletion}}
+    - {name: late, path: /tmp/late, artifactGC: {strategy: OnWorkflowDeletion}}`), "entrypoint: main", "entrypoint: main\n  artifactGC: {serviceAccountName: gc}", 1))
+	ended := b.awaitEnd(t, "garbage", wfv1.WorkflowSucceeded)
+	node := onlyPod(t, ended)
+	early, late := keyOf(t, node, "early"), keyOf(t, node, "late")
+	b.hub.await(t, b.namespace, "garbage", "shows which artifact is gone", func(w *wfv1.Workflow) error {
+		if slices.Contains(w.Finalizers, stellarflow.ArgoFinalizerArtifactGC) {
+			return finalError{fmt.Errorf("its finalizers are %v", w.Finalizers)}
+		}
+		for _, artifact := range onlyPod(t, w).Outputs.Artifacts {
+			if artifact.Deleted != (artifact.Name == "early") {
+				return fmt.Errorf("artifact %s is deleted: %v", artifact.Name, artifact.Deleted)
+			}
+		}
+		return nil
+	})
+	if b.stored(t, early) || !b.stored(t, late) {
+		t.Errorf("after its end: %s is there: %v, %s: %v", early, b.stored(t, early), late, b.stored(t, late))
+	}
+	b.kubectl(t, b.hub, "-n", b.namespace, "delete", "workflow", "garbage", "--wait=false")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	b.awaitNone(ctx, t, b.namespace, "garbage")
+	if b.stored(t, late) {
+		t.Errorf("it is gone, and %s is there", late)
+	}
+	for c, want := range map[*cluster]int{b.hub: 0, wec: 2} {
+		if collectors := c.collectors(t, b.namespace); len(collectors) != want {
+			t.Errorf("on %s these pods removed artifacts: %v; wanted %d", c.name, collectors, want)
+		}
+	}
+}
+
+// collectors are the pods that removed artifacts, by what the cluster's events tell of them: they are gone with their work.
+func (c *cluster) collectors(t *testing.T, namespace string) map[string]bool {
+	t.Helper()
+	events, err := c.core.CoreV1().Events(namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := map[string]bool{}
+	for i := range events.Items {
+		if about := events.Items[i].InvolvedObject; about.Kind == "Pod" && strings.Contains(about.Name, "-artgc-") {
+			pods[about.Name] = true
+		}
+	}
+	return pods
 }

@@ -19,6 +19,8 @@ var onDedicated = []suite{
 	{"cron", testCron},
 	{"actions", testActions},
 	{"suspend", testSuspend},
+	{"shutdown", testShutdown},
+	{"delete", testDelete},
 	{"beside", testBeside},
 	{"entry", testEntry},
 }

@@ -67,7 +67,7 @@ func testEntry(t *testing.T, f *fleet) {
 		"submit-api": e.submitAPI, "create-api": e.createAPI, "event": e.event, "sensor": e.sensor, "local": e.local,
 	}
 	if f.profile != stellarflow.ProfileDedicated { // where nothing is held, nobody is told
-		ways["warning"] = e.warning
+		ways["warning"], ways["by-policy"] = e.warning, e.byPolicy
 	}
 	for name, run := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -243,4 +243,18 @@ func (e entry) warning(t *testing.T) {
 	if err := wants(out, `Warning: ConfigMap "absent" (spec.templates[0].container.envFrom[0].configMapRef) is not on the hub: create it in namespace "`+e.namespace+`"`); err != nil {
 		t.Error(err)
 	}
+}
+
+// byPolicy has a policy, and not the namespace, ask that what it selects is held; what another one selects runs on the hub.
+func (e entry) byPolicy(t *testing.T) {
+	chosen := entry{fleet: e.fleet, namespace: e.newNamespace(t, "chosen"), file: e.file}
+	chosen.prepareHubNamespace(t, chosen.namespace)
+	e.kubectl(t, e.hub, "label", "namespace", chosen.namespace, stellarflow.LabelHold+"="+stellarflow.HoldByPolicy)
+	manifest := policy(chosen.namespace, chosen.namespace, "", `{"matchLabels": {"name": "cluster1"}}`)
+	e.applyPolicy(t, chosen.namespace, strings.Replace(manifest, `"metadata": {`, `"metadata": {"annotations": {"`+stellarflow.AnnotationHold+`": "true"}, `, 1))
+	e.awaitCondition(t, "bindingpolicies", chosen.namespace, "Ready", metav1.ConditionTrue)
+	name := chosen.created(t, e.direct(), "submit", e.file, "--labels", "kubestellar.io/cluster="+chosen.namespace)
+	other := chosen.created(t, e.argoServer(), "submit", e.file, "--labels", "kubestellar.io/cluster=cluster2")
+	chosen.ranThere(t, name, "cluster1", "hello")
+	chosen.awaitLocal(t, chosen.namespace, other, 1)
 }

@@ -28,6 +28,16 @@ func (f *fleet) read(t *testing.T, key string) string {
 	return string(raw)
 }
 
+// stored reports whether the artifact store has an object.
+func (f *fleet) stored(t *testing.T, key string) bool {
+	t.Helper()
+	_, err := f.objects.StatObject(t.Context(), f.store.Bucket, key, minio.StatObjectOptions{})
+	if err != nil && minio.ToErrorResponse(err).Code != minio.NoSuchKey {
+		t.Fatalf("look for %s in the store: %v", key, err)
+	}
+	return err == nil
+}
+
 // forget removes an object from the store, so that what is read later was written after this.
 func (f *fleet) forget(t *testing.T, key string) {
 	t.Helper()
