@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Count is one of the five things that must be zero.
+// Count is one of the six things that must be zero.
 type Count string
 
 // The counts, as the last line of a run names them.
@@ -18,10 +18,11 @@ const (
 	FalseShown     Count = "false shown"
 	ForeignTouched Count = "foreign touched"
 	Stuck          Count = "finalizers stuck"
+	AsksBroken     Count = "asks broken"
 )
 
 // Counts are all counts, in the order in which they are printed.
-var Counts = []Count{StartedTwice, TerminalLost, FalseShown, ForeignTouched, Stuck}
+var Counts = []Count{StartedTwice, TerminalLost, FalseShown, ForeignTouched, Stuck, AsksBroken}
 
 // Finding is one break of a law.
 type Finding struct {
@@ -37,6 +38,8 @@ type Report struct {
 	Findings []Finding
 	// Workflows are the hub copies ever seen, Placed those that had a record, Starts the runs that began.
 	Workflows, Placed, Starts, Ended int
+	// Asked are the actions that admission took from people, Done those of them that were done.
+	Asked, Done int
 	// Unknowable counts second starts that no hub could have prevented: the first copy was wiped out before the hub was told that it
 	// exists, and nobody is left who saw it.
 	Unknowable int
@@ -53,7 +56,7 @@ func (r Report) Of(count Count) int {
 	return n
 }
 
-// Line returns the five counts.
+// Line returns the six counts.
 func (r Report) Line() string {
 	parts := make([]string, 0, len(Counts))
 	for _, count := range Counts {
@@ -68,12 +71,14 @@ const slack = 2 * time.Second
 // Check reads a history.
 func Check(records []Record) Report {
 	c := newChecker(records)
+	c.findAsks()
 	c.starts()
 	c.shown()
 	c.terminals()
 	c.leftBehind()
 	c.decoys()
 	c.stuck()
+	c.carriedOut()
 	slices.SortStableFunc(c.report.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Count, b.Count), a.Time.Compare(b.Time), cmp.Compare(a.UID, b.UID), cmp.Compare(a.Text, b.Text))
 	})
@@ -113,6 +118,9 @@ type checker struct {
 	acted   map[string]map[string]time.Time // UID, act -> when
 	epochs  map[string][]time.Time          // when each cluster was restored
 	began   []time.Time                     // when a manager began to act
+	served  []time.Time                     // when the hub's API server began to answer
+	asks    map[string]*asked               // by ID
+	again   map[string]map[int]bool         // hub UID, attempt -> a retry asked for it
 	quiet   time.Time
 	ended   time.Time
 	report  Report
@@ -122,6 +130,7 @@ func newChecker(records []Record) *checker {
 	c := &checker{
 		records: records, hub: map[string]*object{}, wec: map[string]*object{}, copies: map[string][]*object{},
 		acted: map[string]map[string]time.Time{}, epochs: map[string][]time.Time{},
+		asks: map[string]*asked{}, again: map[string]map[int]bool{},
 	}
 	for _, r := range records {
 		switch r.Kind {
@@ -140,6 +149,8 @@ func newChecker(records []Record) *checker {
 			c.ended = r.Time
 		case Began:
 			c.began = append(c.began, r.Time)
+		case Served:
+			c.served = append(c.served, r.Time)
 		case Faulted:
 		}
 	}

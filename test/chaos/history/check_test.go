@@ -118,7 +118,7 @@ func TestCheck(t *testing.T) {
 		"OtherEnd":    {"the hub shows another end", ended().wec("Failed", "f"), []Count{TerminalLost}},
 		"LostDeleted": {"the user deleted it meanwhile", running().hub("Running", "r1", "of the run", deleting).wec("Failed", "f"), nil},
 		"LostForced":  {"forced away as it ended: the hub says that it vanished", running().acted("w", ActForced).wec("Failed", "f").wecGone("Failed", "f").hub("Error", "v", vanishedText), nil},
-		"LostRetried": {"retried by a person after harvest was released", ended().acted("w", ActRetried).wec("Running", "r2", free).wec("Failed", "f", free).wecGone("Failed", "f", free), nil},
+		"LostRetried": {"retried by a person after harvest was released", ended().acted("w", ActRetried).wec("Running", "r2", free, func(w *Workflow) { w.Message = retriedText }).wec("Failed", "f", free).wecGone("Failed", "f", free), nil},
 		"LostGivenUp": {"given up by a person", running().acted("h", ActGivenUp).hub("Error", "g", "given up on request: it may", givenUp).wec("Failed", "f"), nil},
 		"LetGo":       {"the hub copy goes while the WEC copy is there", running().hub("Running", "r1", "of the run", deleting).hubGone("Running", "r1").wec("Running", "r2").wec("Running", "r3"), []Count{TerminalLost}},
 		"MadeLate":    {"made after the hub copy was gone", placed().hubGone("Pending", "p").mark(Faulted, "").mark(Faulted, "").mark(Faulted, "").wec("", ""), []Count{TerminalLost}},
@@ -170,7 +170,7 @@ func TestCheck(t *testing.T) {
 
 func TestLine(t *testing.T) {
 	report := Report{Findings: []Finding{{Count: Stuck}, {Count: FalseShown}, {Count: Stuck}}}
-	if got, want := report.Line(), "started twice 0, terminal lost 0, false shown 1, foreign touched 0, finalizers stuck 2"; got != want {
+	if got, want := report.Line(), "started twice 0, terminal lost 0, false shown 1, foreign touched 0, finalizers stuck 2, asks broken 0"; got != want {
 		t.Errorf("Line() = %q, want %q", got, want)
 	}
 }

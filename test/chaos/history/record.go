@@ -28,6 +28,8 @@ const (
 	Acted Kind = "Acted"
 	// Began: a manager begins to act that knows nothing but what is stored: a new process, or one that takes over.
 	Began Kind = "Began"
+	// Served: the hub's API server begins, and may not have read its admission policies yet.
+	Served Kind = "Served"
 	// Faulted: Text says what is broken or mended.
 	Faulted Kind = "Faulted"
 	// Quiet: all is mended and had its time: every Workflow must be finished. Ended: everything was deleted and had its time.
@@ -54,6 +56,9 @@ const Carried = "carried"
 
 // RanOnHub begins the message of a Workflow that the simulated Argo controller of the hub runs.
 const RanOnHub = "runs on the hub"
+
+// RetriedThere begins the message of a Workflow that a person on a WEC has retried.
+const RetriedThere = "retried by a person"
 
 // Hub is the name of the hub in Record.Cluster.
 const Hub = "hub"
@@ -89,9 +94,27 @@ type Workflow struct {
 	Phase     string `json:"phase,omitempty"`
 	Message   string `json:"message,omitempty"`
 	Completed bool   `json:"completed,omitempty"`
+	// Asks, on the hub, are what waits to be done where it runs, Refused why the last of what was not done was not. Applied, on a WEC, is the
+	// ID of what was done last.
+	Asks    []Ask  `json:"asks,omitempty"`
+	Refused string `json:"refused,omitempty"`
+	Applied string `json:"applied,omitempty"`
+	// Note is what people note on it; Switched changes when a person on a WEC suspends it or lifts that.
+	Note     string `json:"note,omitempty"`
+	Switched string `json:"switched,omitempty"`
+	// Held: it was created unsuspended where the hub was to hold it.
+	Held bool `json:"held,omitempty"`
 	// Status is a hash of the status, Content one of the whole object.
 	Status  string `json:"status,omitempty"`
 	Content string `json:"content,omitempty"`
+}
+
+// Ask is an action that waits to be done on a WEC.
+type Ask struct {
+	ID   string `json:"id"`
+	Kind string `json:"kind"`
+	// Of is the UID of the WEC copy that it was asked of, empty if none was known.
+	Of string `json:"of,omitempty"`
 }
 
 // Terminal reports whether it has ended, as Argo says it: label and phase.
@@ -99,8 +122,14 @@ func (w Workflow) Terminal() bool {
 	return w.Completed && slices.Contains([]string{"Succeeded", "Failed", "Error"}, w.Phase)
 }
 
-// LabelDecoy marks decoys.
-const LabelDecoy = "chaos.test/decoy"
+// Keys of people in a run. KeyNote is a label and an annotation.
+const (
+	// LabelDecoy marks decoys, LabelHeld what is Held.
+	LabelDecoy  = "chaos.test/decoy"
+	LabelHeld   = "chaos.test/held"
+	KeyNote     = "chaos.test/note"
+	KeySwitched = "chaos.test/switched"
+)
 
 // Of reads a stored object.
 func Of(object *unstructured.Unstructured) Workflow {
@@ -110,6 +139,13 @@ func Of(object *unstructured.Unstructured) Workflow {
 		Decoy: labels[LabelDecoy] != "", HubUID: annotations[stellarflow.AnnotationHubUID],
 		Harvest: slices.Contains(finalizers, stellarflow.FinalizerHarvest), Cleanup: slices.Contains(finalizers, stellarflow.FinalizerCleanup),
 		GivenUp: annotations[stellarflow.AnnotationAbandoned] != "", Completed: stellarflow.Completed(object), Content: hash(object.Object),
+		Refused: annotations[stellarflow.AnnotationRefused], Applied: annotations[stellarflow.AnnotationApplied],
+		Note: labels[KeyNote] + annotations[KeyNote], Switched: annotations[KeySwitched], Held: labels[LabelHeld] != "",
+	}
+	if waiting, err := stellarflow.IntentsOf(object); err == nil {
+		for _, intent := range waiting {
+			w.Asks = append(w.Asks, Ask{string(intent.ID), string(intent.Kind), string(intent.WECUID)})
+		}
 	}
 	w.Attempt, _ = strconv.Atoi(annotations[stellarflow.AnnotationAttempt]) // zero if it is none
 	w.Suspended, _, _ = unstructured.NestedBool(object.Object, "spec", "suspend")

@@ -6,7 +6,7 @@ import (
 
 // Our own words in a status, docs/spec/workflow.md, by phase.
 var (
-	ownPending = regexp.MustCompile(`^(Waiting for a cluster\. |placed on cluster \S+ by policy \S+$|cluster \S+ refused it: |the next step for it on cluster \S+ keeps failing and is tried again: |` +
+	ownPending = regexp.MustCompile(`^(Waiting for a cluster\. |placed on cluster \S+ by policy \S+$|cluster \S+ refused it: |the next step for it on cluster \S+ keeps failing and is tried again: |runs again on cluster \S+, where its copy was removed$|` +
 		`the hub was restored from a backup at |its copy on cluster \S+ )`)
 	ownVanished = regexp.MustCompile(`^its copy on cluster \S+ was removed there before its end was seen; `)
 	ownStopped  = regexp.MustCompile(`^Stopped with strategy '(Stop|Terminate)'$`)
@@ -29,15 +29,15 @@ type place struct {
 
 func (c *checker) shownOf(uid string, hub *object) {
 	reported := c.reported(uid)
-	last, seen := place{}, false // since the hub was restored last
-	placed, epoch, before, untouched := false, 0, version{}, false
+	last, seen := place{}, false // since it began anew
+	placed, before, untouched := false, version{}, false
 	for _, v := range hub.versions {
 		untouched = v.untouched(before, untouched)
 		again := v.Status == before.Status && before.Placed != ""
-		before = v
-		if v.epoch != epoch {
-			epoch, last, seen = v.epoch, place{}, false
+		if c.anew(uid, before, v) {
+			last, seen = place{}, false
 		}
+		before = v
 		placed = placed || v.Placed != ""
 		c.unplaced(uid, v)
 		if v.Placed == "" || !v.says() || untouched {
@@ -56,6 +56,11 @@ func (c *checker) shownOf(uid string, hub *object) {
 	if placed {
 		c.report.Placed++
 	}
+}
+
+// anew reports whether a hub copy begins to show again what it shows: the hub was restored, or a retry has begun another attempt.
+func (c *checker) anew(uid string, before, v version) bool {
+	return v.epoch != before.epoch || v.Attempt > before.Attempt && c.again[uid][v.Attempt]
 }
 
 // unplaced checks what the hub says of one that waited and was stopped. All else that is said of a Workflow without a record is the hub's

@@ -15,7 +15,8 @@ type start struct {
 	attempt int
 }
 
-// starts checks law 1: a Workflow starts at most once in an attempt, and in one attempt only unless a person asked for more.
+// starts checks law 1: a Workflow starts at most once in an attempt, and in one attempt only unless a person asked for more. It does not
+// start on the hub too, nor at all there if that was to hold it.
 func (c *checker) starts() {
 	byHub := map[string][]start{}
 	for _, uid := range c.order {
@@ -26,11 +27,16 @@ func (c *checker) starts() {
 		}
 	}
 	for hubUID, runs := range byHub {
+		if first := runs[0]; first.cluster == Hub && c.hub[hubUID].first().Held && !c.unread(c.hub[hubUID].first().at) {
+			c.find(StartedTwice, first.at, hubUID, "%s runs on the hub, which was to hold it", c.name(hubUID))
+		}
 		slices.SortFunc(runs, func(a, b start) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.uid, b.uid)) })
 		for i, run := range runs[1:] {
 			before := runs[i]
 			switch {
 			case run.attempt != before.attempt && c.did(hubUID, ActGivenUp):
+			case run.attempt > before.attempt && c.again[hubUID][run.attempt]:
+				c.overlap(hubUID, before, run)
 			case c.unknowable(hubUID, before, run):
 				c.report.Unknowable++
 			default:
@@ -39,6 +45,20 @@ func (c *checker) starts() {
 			}
 		}
 	}
+}
+
+// overlap checks that the copy of the attempt before is gone when the next one begins to run.
+func (c *checker) overlap(hubUID string, before, run start) {
+	wec := c.wec[before.uid]
+	if wec != nil && c.aliveAt(wec, run.at.Add(-slack)) && c.aliveAt(wec, run.at.Add(slack)) && !c.restoredBetween(wec.cluster, run.at.Add(-slack), run.at.Add(slack)) {
+		c.find(StartedTwice, run.at, hubUID, "%s attempt %d started on %s, and the copy of attempt %d is still on %s", c.name(hubUID), run.attempt, run.cluster, before.attempt, before.cluster)
+	}
+}
+
+// unread reports whether the hub's API server may not have read its policies by then (docs/adr/0009, Consequences).
+func (c *checker) unread(at time.Time) bool {
+	const reads = 10 * time.Second
+	return slices.ContainsFunc(c.served, func(began time.Time) bool { return at.After(began.Add(-slack)) && at.Before(began.Add(reads)) })
 }
 
 // startOf returns when an object began to run, if it did: the first of its states that an Argo controller made. Whose run it is was
