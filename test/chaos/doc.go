@@ -3,12 +3,15 @@
 //
 // What is real: kube-apiserver and etcd of a hub and two WECs with Argo's CRDs, config/ and the guard; the hub manager, as a process
 // (test/chaos/manager, the same hub.Setup as cmd/hub with shorter times) with the rights of config/rbac, that reaches each API server
-// through a TCP proxy.
+// through a TCP proxy. The hub's API server asks the webhooks of all managers that run through another, in the place of their Service.
 //
 // What is simulated: the Argo controllers. On a WEC one moves every Workflow through Running to an end by updates of the whole object
 // and collects most finished ones at once; on the hub one runs the local Workflows, starts the clock of suspended ones, and tries to
-// write "pod deleted" over mirrored ones. And the people: on the hub they create, delete, create again under the same name, resume,
-// relabel, change and copy with all our keys; on the WECs they delete, delete by force, and retry.
+// write "pod deleted" over mirrored ones. There are no pods, and no nodes of type Suspend. And the people: on the hub they create, in one
+// namespace unsuspended where the hub holds them, delete, create again under the same name, resume, relabel, change and copy with all our
+// keys; they suspend and resume what runs elsewhere, terminate and retry it, some twice and against each other, and change its labels and
+// annotations (asks.go), as Argo's tools write and again while nobody answers; on the WECs they delete, delete by force, retry, suspend
+// and resume.
 //
 // What is broken, by two lanes of episodes that the seed draws (schedule.go): the manager is killed at random and at its kth write,
 // before it is sent or after it was answered; a second one waits to lead; the leader is paused for longer than its lease and goes on; a clone acts
@@ -28,6 +31,12 @@
 //     ones after newer ones, and "was removed there" of what is there.
 //   - foreign touched: changes of decoys: no label of ours, another hub's, or a lie about whose copy it is.
 //   - finalizers stuck: what is unfinished or still there when all is mended and had its time.
+//   - asks broken: what people ask on the hub (the intents, each with its ID) that was done twice, on a state that it was not asked of or
+//     unasked; that was neither done nor refused with a sentence, or still waits when all is mended; that was done and is said to be
+//     refused. And notes of people, a label and an annotation, that the copies have not got when all is mended.
+//
+// A run that is retried counts as started once more, and there is one start for each retry that somebody asks for. One that is to be held is
+// not started on the hub, but within seconds of the start of its API server, which may not have read the policies (docs/adr/0009).
 //
 // The checker is checked by TestMutants: a manager is built with mutations, each breaks a law, and the run must report it. A seed
 // reproduces the schedule, the plans of the people and the lives of the Workflows, not the interleaving of the processes. After a

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
+	"stellarflow.io/stellarflow/pkg/hub/guard"
 	"stellarflow.io/stellarflow/test/chaos/history"
 )
 
@@ -33,6 +34,8 @@ var clusterNames = []string{"cluster1", "cluster2"}
 type Fleet struct {
 	dir     string
 	servers map[string]*server // by name, history.Hub among them
+	// webhooks is what the hub's API server asks: the Service of the managers of the run that uses the fleet.
+	webhooks *proxy
 }
 
 // Start starts a fleet. assets is the directory with etcd and kube-apiserver, dir where the clusters keep their data. Stop it also
@@ -64,13 +67,19 @@ func Start(ctx context.Context, assets, dir string) (*Fleet, error) {
 			}
 		}
 	}
-	return f, f.hubExtras(ctx)
+	if err := f.hubExtras(ctx); err != nil {
+		return f, err
+	}
+	return f, f.askManagers(ctx)
 }
 
 // Stop kills every process of the fleet.
 func (f *Fleet) Stop() {
 	for _, s := range f.servers {
 		s.kill()
+	}
+	if f.webhooks != nil {
+		f.webhooks.close()
 	}
 }
 
@@ -87,12 +96,32 @@ func (f *Fleet) hubExtras(ctx context.Context) error {
 	return err
 }
 
+// askManagers lets the hub's API server ask the managers at a proxy, where in a cluster it asks those behind their Service.
+func (f *Fleet) askManagers(ctx context.Context) error {
+	var err error
+	if f.webhooks, err = newProxy(); err != nil {
+		return err
+	}
+	configurations := f.hub().core.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	configuration, err := configurations.Get(ctx, guard.Configuration, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	for i := range configuration.Webhooks {
+		asked := &configuration.Webhooks[i].ClientConfig
+		url := "https://" + f.webhooks.address() + *asked.Service.Path
+		asked.URL, asked.Service = &url, nil
+	}
+	_, err = configurations.Update(ctx, configuration, metav1.UpdateOptions{})
+	return err
+}
+
 // argoUser is the user of the hub's Argo controller, whom the guard refuses (config/webhook).
 const argoUser = "system:serviceaccount:argo:argo"
 
 // namespace makes a namespace, with the ServiceAccount that a controller would make.
-func (s *server) namespace(ctx context.Context, name string) error {
-	if _, err := s.core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+func (s *server) namespace(ctx context.Context, name string, labels map[string]string) error {
+	if _, err := s.core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{}); err != nil {
 		return err
 	}
 	_, err := s.core.CoreV1().ServiceAccounts(name).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})

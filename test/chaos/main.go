@@ -69,8 +69,8 @@ func whole(ctx context.Context, assets, dir string, options Options, out io.Writ
 	if err != nil || len(report.Findings) > 0 || os.Getenv("KEEP") != "" {
 		err = errors.Join(err, write(filepath.Join(dir, "history.jsonl"), records))
 	}
-	fmt.Fprintf(out, "%d hub copies, %d placed, %d runs started, %d ended, %d second starts that nobody could know of; %d records\n",
-		report.Workflows, report.Placed, report.Starts, report.Ended, report.Unknowable, len(records))
+	fmt.Fprintf(out, "%d hub copies, %d placed, %d runs started, %d ended, %d of %d asks done, %d second starts that nobody could know of; %d records\n",
+		report.Workflows, report.Placed, report.Starts, report.Ended, report.Done, report.Asked, report.Unknowable, len(records))
 	return report, err
 }
 

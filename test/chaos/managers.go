@@ -23,10 +23,11 @@ import (
 // slot is one place where a manager may run, with a network path of its own to the hub. It is started again when it ends, as a
 // Deployment does, for as long as it is wanted.
 type slot struct {
-	name  string
-	seed  uint64
-	proxy *proxy
-	files map[string]string // what the environment names
+	name    string
+	seed    uint64
+	proxy   *proxy
+	webhook string            // where it serves admission
+	files   map[string]string // what the environment names
 	process
 
 	wantMu sync.Mutex
@@ -49,7 +50,11 @@ func newSlot(ctx context.Context, name, dir, binary, mutant string, seed uint64,
 	if err != nil {
 		return nil, err
 	}
-	s := &slot{name: name, seed: seed, proxy: p, files: map[string]string{
+	port, err := freePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	s := &slot{name: name, seed: seed, proxy: p, webhook: fmt.Sprintf("%s:%d", loopback, port[0]), files: map[string]string{
 		fault.EnvKubeconfig: filepath.Join(dir, "manager-"+name+".kubeconfig"), fault.EnvFile: filepath.Join(dir, "manager-"+name+".faults"), fault.EnvMutant: mutant,
 	}}
 	s.process.name, s.log, s.args = "manager "+name, filepath.Join(dir, "manager-"+name+".log"), []string{binary}
@@ -82,7 +87,7 @@ func (s *slot) watch(ctx context.Context, log *recorder.Log) {
 		s.wantMu.Lock()
 		want := s.want && !s.running()
 		if want {
-			s.env = []string{fault.EnvSeed + "=" + strconv.FormatUint(s.seed*1000+life, 10), fault.EnvExit + "=" + s.exit, fault.EnvAlone + "=" + map[bool]string{true: "1"}[s.alone]}
+			s.env = []string{fault.EnvSeed + "=" + strconv.FormatUint(s.seed*1000+life, 10), fault.EnvExit + "=" + s.exit, fault.EnvAlone + "=" + map[bool]string{true: "1"}[s.alone], fault.EnvWebhook + "=" + s.webhook}
 			for name, value := range s.files {
 				s.env = append(s.env, name+"="+value)
 			}

@@ -39,6 +39,10 @@ const (
 	object  = "pkg/hub/downsync/object.go"
 	mirror  = "pkg/hub/upsync/mirror.go"
 	removal = "pkg/hub/cleanup/cleanup.go"
+	asked   = "pkg/hub/lifecycle/intents.go"
+	applies = "pkg/hub/intent/apply.go"
+	keys    = "pkg/hub/downsync/keys.go"
+	hold    = "pkg/hub/hold/decide.go"
 )
 
 var mutants = map[string]mutant{
@@ -124,6 +128,66 @@ var mutants = map[string]mutant{
 	}
 	if _, err := s.Hub.Patch(`}},
 	},
+	"asks-dropped": {
+		"what is asked is said to be done, and is not", history.AsksBroken, nil,
+		fault.Setting{},
+		asking(askHold),
+		[]replacement{{asked, knownAsk, knownAsk + `	if mutant {
+		known = len(waiting)
+	}
+`}},
+	},
+	"asks-repeated": {
+		"what is asked is done again, since nobody looks whether it was done", history.StartedTwice, nil,
+		fault.Setting{},
+		asking(askRetry),
+		[]replacement{
+			{asked, knownAsk, knownAsk + `	if mutant {
+		known = 0
+	}
+`},
+			{applies, `			return Effect{}, refuse("it runs again already")`, `			if mutant {
+				return Effect{}, fmt.Errorf("it runs")
+			}
+			return Effect{}, refuse("it runs again already")`},
+			{applies, `intent.Base != mirrored`, noBase},
+		},
+	},
+	"any-base": {
+		"a retry is done late, whatever has become of the end that it is of", history.AsksBroken, nil,
+		fault.Setting{},
+		retriedTwice,
+		[]replacement{
+			{asked, firstAsk, firstAsk + `		if mutant && s.Now().Sub(left[0].Time) < 3*time.Second {
+			result.failed = errors.New("later")
+			return result
+		}
+`},
+			{applies, `intent.Base != mirrored`, noBase},
+		},
+	},
+	"keys-dropped": {
+		"a change of labels and annotations is said to be passed on, and is not", history.AsksBroken, nil,
+		fault.Setting{},
+		nil,
+		[]replacement{{keys, `	given := map[string]bool{}
+`, `	if mutant {
+		return append(hubcopy.Unchanged(wecCopy), hubcopy.Add(now, "metadata", "annotations", stellarflow.AnnotationPassedOn))
+	}
+	given := map[string]bool{}
+`}},
+	},
+	"unheld": {
+		"what is to be held is made a Workflow that nobody selects", history.StartedTwice, nil,
+		fault.Setting{},
+		nil,
+		[]replacement{{hold, `		return []hubcopy.Operation{hubcopy.Add(true, "spec", "suspend")}, ""
+`, `		if mutant {
+			return []hubcopy.Operation{hubcopy.Remove("metadata", "labels", "kubestellar.io/cluster")}, ""
+		}
+		return []hubcopy.Operation{hubcopy.Add(true, "spec", "suspend")}, ""
+`}},
+	},
 	"held": {
 		"harvest is never released", history.Stuck, nil,
 		fault.Setting{},
@@ -136,6 +200,26 @@ var mutants = map[string]mutant{
 	return Patch(ctx, wec, wecCopy, hubcopy.RemoveFinalizer(wecCopy, stellarflow.FinalizerHarvest))`,
 		}},
 	},
+}
+
+// What the mutations of actions put something after.
+const (
+	knownAsk = `	known := 1 + slices.IndexFunc(waiting, func(i stellarflow.Intent) bool { return string(i.ID) == applied })
+`
+	firstAsk = `	if len(left) > 0 && known == 0 { // one at a time: what is done is written before the next
+`
+	noBase = `!mutant && intent.Base != mirrored`
+)
+
+// asking has each Workflow asked for the same soon, and not deleted for it.
+func asking(what string) func(*plan) {
+	return func(p *plan) { p.asks, p.asksT, p.deleteAfter, p.keep = what, 100*time.Millisecond, 0, 0 }
+}
+
+// retriedTwice lets a person on the WEC retry what another retries on the hub.
+func retriedTwice(p *plan) {
+	asking(askRetry)(p)
+	p.wec, p.wecT = doRetry, 1200*time.Millisecond
 }
 
 // forced lets a person on the WEC delete each copy by force.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,9 +30,9 @@ type plan struct {
 	deleteAfter, keep time.Duration
 	// again: it is created anew under the same name after it was deleted.
 	again bool
-	// hub and wec are what else is done on each side, after a while.
-	hub, wec   string
-	hubT, wecT time.Duration
+	// hub and wec are what else is done on each side, asks what the Workflow is asked to do where it runs, after a while.
+	hub, wec, asks    string
+	hubT, wecT, asksT time.Duration
 }
 
 // What people do, other than creating and deleting.
@@ -44,6 +45,7 @@ const (
 	doDelete  = "delete"
 	doForce   = "force"
 	doRetry   = "retry"
+	doSwitch  = "switch"
 )
 
 // plans draws n plans.
@@ -64,7 +66,13 @@ func plans(seed uint64, n int, namespaces []string) []plan {
 			p.hub, p.hubT = []string{doResume, doRelabel, doTouch, doCopy, doStop}[lots.IntN(5)], some(2*time.Second)
 		}
 		if lots.IntN(6) == 0 {
-			p.wec, p.wecT = []string{doDelete, doForce, doRetry}[lots.IntN(3)], some(2*time.Second)
+			p.wec, p.wecT = []string{doDelete, doForce, doRetry, doSwitch}[lots.IntN(4)], some(2*time.Second)
+		}
+		if p.to != "" && lots.IntN(3) == 0 {
+			p.asks, p.asksT = asks[lots.IntN(len(asks))], some(time.Second)
+			if lots.IntN(2) == 0 { // it is left for that
+				p.deleteAfter, p.keep = 0, 0
+			}
 		}
 		all[i] = p
 	}
@@ -78,6 +86,10 @@ type people struct {
 	hub     dynamic.Interface
 	wecs    map[string]dynamic.Interface
 	started sync.WaitGroup
+	// asking are those who ask something of a Workflow, as long as nobody has told them to stop.
+	asking sync.WaitGroup
+	asked  context.Context //nolint:containedctx // the part of the run in which people ask
+	enough context.CancelFunc
 
 	mu     sync.Mutex
 	latest map[string]map[string]*unstructured.Unstructured // cluster, namespace/name -> the Workflow, decoys left out
@@ -85,6 +97,7 @@ type people struct {
 
 func newPeople(ctx context.Context, log *recorder.Log, hub dynamic.Interface, wecs map[string]dynamic.Interface) *people {
 	p := &people{ctx: ctx, log: log, hub: hub, wecs: wecs, latest: map[string]map[string]*unstructured.Unstructured{history.Hub: {}}}
+	p.asked, p.enough = context.WithCancel(ctx)
 	for name := range wecs {
 		p.latest[name] = map[string]*unstructured.Unstructured{}
 	}
@@ -141,13 +154,15 @@ func (p *people) unfinished() int {
 }
 
 // persist tries until it works or the run ends. A Workflow that is gone, or that may not be changed so, is an answer.
-func (p *people) persist(deed func() error) {
-	for p.ctx.Err() == nil {
+func (p *people) persist(deed func() error) { persist(p.ctx, deed) }
+
+func persist(ctx context.Context, deed func() error) {
+	for ctx.Err() == nil {
 		err := deed()
 		if err == nil || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
 			return
 		}
-		_ = pause(p.ctx, 100*time.Millisecond)
+		_ = pause(ctx, 100*time.Millisecond)
 	}
 }
 
@@ -156,6 +171,7 @@ func (p *people) live(plan plan) {
 	p.create(plan, plan.name)
 	p.started.Go(func() { p.onHub(plan) })
 	p.started.Go(func() { p.onWEC(plan) })
+	p.asking.Go(func() { p.ask(plan) })
 	p.started.Go(func() {
 		switch {
 		case plan.deleteAfter > 0:
@@ -178,11 +194,16 @@ func (p *people) live(plan plan) {
 }
 
 // until waits for something, or the end of the run.
-func (p *people) until(what func() bool) {
-	for p.ctx.Err() == nil && !what() {
-		_ = pause(p.ctx, 50*time.Millisecond)
+func (p *people) until(what func() bool) { until(p.ctx, what) }
+
+func until(ctx context.Context, what func() bool) {
+	for ctx.Err() == nil && !what() {
+		_ = pause(ctx, 50*time.Millisecond)
 	}
 }
+
+// heldPrefix begins the name of a namespace where the hub holds what policies select: nobody suspends it there.
+const heldPrefix = "held-"
 
 // newWorkflow is what people create.
 func newWorkflow(namespace, name, to string) *unstructured.Unstructured {
@@ -190,7 +211,10 @@ func newWorkflow(namespace, name, to string) *unstructured.Unstructured {
 		"entrypoint": "main", "templates": []any{map[string]any{"name": "main", "container": map[string]any{"image": "busybox"}}},
 	}
 	if to != "" {
-		labels["kubestellar.io/cluster"], spec["suspend"] = to, true
+		labels["kubestellar.io/cluster"] = to
+		if !strings.HasPrefix(namespace, heldPrefix) {
+			spec["suspend"] = true
+		}
 	}
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": map[string]any{"name": name, "namespace": namespace, "labels": labels}, "spec": spec,
@@ -198,13 +222,25 @@ func newWorkflow(namespace, name, to string) *unstructured.Unstructured {
 }
 
 func (p *people) create(plan plan, name string) {
-	p.persist(func() error {
-		_, err := p.hub.Resource(stellarflow.Workflows).Namespace(plan.namespace).Create(p.ctx, newWorkflow(plan.namespace, name, plan.to), metav1.CreateOptions{})
-		if apierrors.IsAlreadyExists(err) {
-			return nil // of a try whose answer was lost
-		}
-		return err
-	})
+	w := newWorkflow(plan.namespace, name, plan.to)
+	if held := strings.HasPrefix(plan.namespace, heldPrefix) && plan.to != ""; held && plan.hub != doResume {
+		labels := w.GetLabels()
+		labels[history.LabelHeld] = "true"
+		w.SetLabels(labels)
+	}
+	p.persist(func() error { return p.createOnce(w) })
+}
+
+// createOnce tries to create a Workflow.
+func (p *people) createOnce(w *unstructured.Unstructured) error {
+	_, err := p.hub.Resource(stellarflow.Workflows).Namespace(w.GetNamespace()).Create(p.ctx, w, metav1.CreateOptions{})
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return nil // of a try whose answer was lost
+	case apierrors.IsForbidden(err):
+		return errors.New(err.Error()) // nobody was there to hold it: it says that it is to be tried again
+	}
+	return err
 }
 
 func (p *people) delete(namespace, name string) {
@@ -242,13 +278,7 @@ func (p *people) onHub(plan plan) {
 			delete(labels, stellarflow.ArgoLabelCompleted)
 			delete(labels, stellarflow.ArgoLabelPhase)
 			copied.SetLabels(labels)
-			p.persist(func() error {
-				_, err := p.hub.Resource(stellarflow.Workflows).Namespace(plan.namespace).Create(p.ctx, copied, metav1.CreateOptions{})
-				if apierrors.IsAlreadyExists(err) {
-					return nil
-				}
-				return err
-			})
+			p.persist(func() error { return p.createOnce(copied) })
 		}
 	}
 }
@@ -271,16 +301,21 @@ func (p *people) onWEC(plan plan) {
 		p.log.Acted(cluster, string(copied.GetUID()), history.ActForced)
 		p.persist(func() error { return ignoreConflict(workflows.Delete(p.ctx, plan.name, uid)) })
 		p.patch(p.wecs[cluster], plan.namespace, plan.name, fmt.Sprintf(`{"metadata":{"uid":%q,"finalizers":null}}`, copied.GetUID()))
+	case doSwitch:
+		if w := p.get(cluster, plan.namespace, plan.name); w != nil && w.GetUID() == copied.GetUID() {
+			p.persist(func() error { return p.switchOnWEC(cluster, w, !stellarflow.Suspended(w)) })
+		}
 	case doRetry: // as `argo retry` on the WEC
 		p.until(func() bool {
 			w := p.get(cluster, plan.namespace, plan.name)
 			return w == nil || stellarflow.Completed(w)
 		})
+		_ = pause(p.ctx, plan.wecT/2) // ends early with the run
 		if w := p.get(cluster, plan.namespace, plan.name); w != nil && w.GetUID() == copied.GetUID() && w.GetDeletionTimestamp() == nil {
 			p.log.Acted(cluster, string(w.GetUID()), history.ActRetried)
 			p.patch(p.wecs[cluster], plan.namespace, plan.name, fmt.Sprintf(
 				`{"metadata":{"uid":%q,"resourceVersion":%q,"labels":{"workflows.argoproj.io/completed":"false","workflows.argoproj.io/phase":"Running"}},`+
-					`"status":{"phase":"Running","message":"retried by a person, copy %s","finishedAt":null,"nodes":null}}`, w.GetUID(), w.GetResourceVersion(), w.GetUID()))
+					`"status":{"phase":"Running","message":"%s, copy %s","finishedAt":null,"nodes":null}}`, w.GetUID(), w.GetResourceVersion(), history.RetriedThere, w.GetUID()))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -16,10 +17,10 @@ type mode struct {
 	delay time.Duration
 }
 
-// proxy is a TCP proxy on loopback before one API server.
+// proxy is a TCP proxy on loopback before one API server, or before the webhooks of all managers.
 type proxy struct {
 	listener net.Listener
-	target   string
+	targets  []string
 
 	mu      sync.Mutex
 	mode    mode
@@ -28,12 +29,12 @@ type proxy struct {
 }
 
 // newProxy listens until close.
-func newProxy(target string) (*proxy, error) {
+func newProxy(targets ...string) (*proxy, error) {
 	listener, err := net.Listen("tcp", loopback+":0")
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{listener: listener, target: target, changed: make(chan struct{}), open: map[net.Conn]bool{}}
+	p := &proxy{listener: listener, targets: targets, changed: make(chan struct{}), open: map[net.Conn]bool{}}
 	go p.accept()
 	return p, nil
 }
@@ -52,6 +53,13 @@ func (p *proxy) set(m mode, cut bool) {
 			_ = connection.Close()
 		}
 	}
+}
+
+// aim sets where connections go from now on: to any of the targets that takes them, as those to a Service do.
+func (p *proxy) aim(targets ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.targets = targets
 }
 
 func (p *proxy) close() {
@@ -90,8 +98,8 @@ func (p *proxy) serve(client net.Conn) {
 	if m, _ := p.now(); m.refuse {
 		return
 	}
-	server, err := net.Dial("tcp", p.target)
-	if err != nil {
+	server := p.dial()
+	if server == nil {
 		return
 	}
 	defer func() { _ = server.Close() }()
@@ -103,6 +111,19 @@ func (p *proxy) serve(client net.Conn) {
 	both.Go(func() { p.pump(server, client, func(m mode) bool { return m.holdUp }) })
 	both.Go(func() { p.pump(client, server, func(m mode) bool { return m.holdDown }) })
 	both.Wait()
+}
+
+// dial connects with a target, nil if none takes it.
+func (p *proxy) dial() net.Conn {
+	p.mu.Lock()
+	targets := p.targets
+	p.mu.Unlock()
+	for _, i := range rand.Perm(len(targets)) {
+		if server, err := net.Dial("tcp", targets[i]); err == nil {
+			return server
+		}
+	}
+	return nil
 }
 
 // pump copies one direction until an end closes.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/test/chaos/fault"
 	"stellarflow.io/stellarflow/test/chaos/history"
 	"stellarflow.io/stellarflow/test/chaos/recorder"
@@ -183,18 +184,21 @@ func (r *run) create(ctx context.Context, plans []plan) {
 	}
 }
 
-// prepare makes what one run needs on the fleet, and returns the plans. People use two namespaces: one that exists everywhere and is
-// accepted, and one that the hub makes on the WECs.
+// prepare makes what one run needs on the fleet, and returns the plans. People use three namespaces: one that exists everywhere and is
+// accepted, one that the hub makes on the WECs, and one of that kind where the hub holds what is created.
 func (r *run) prepare(ctx context.Context) ([]plan, error) {
 	id := fmt.Sprintf("%d-%d", r.Seed, time.Now().UnixNano()%1_000_000)
-	given, fresh := "given-"+id, "fresh-"+id
+	given, fresh, held := "given-"+id, "fresh-"+id, heldPrefix+id
 	hub := r.fleet.hub()
 	for _, s := range r.fleet.servers {
-		if err := s.namespace(ctx, given); err != nil {
+		if err := s.namespace(ctx, given, nil); err != nil {
 			return nil, err
 		}
 	}
-	if err := hub.namespace(ctx, fresh); err != nil {
+	if err := hub.namespace(ctx, fresh, nil); err != nil {
+		return nil, err
+	}
+	if err := hub.namespace(ctx, held, map[string]string{stellarflow.LabelHold: stellarflow.HoldAll}); err != nil {
 		return nil, err
 	}
 	if err := r.record(ctx); err != nil {
@@ -210,7 +214,8 @@ func (r *run) prepare(ctx context.Context) ([]plan, error) {
 		}
 		r.slots = append(r.slots, s)
 	}
-	drawn := plans(r.Seed, r.N, []string{given, fresh})
+	r.fleet.webhooks.aim(r.slots[0].webhook, r.slots[1].webhook)
+	drawn := plans(r.Seed, r.N, []string{given, fresh, held})
 	if r.Change != nil {
 		for i := range drawn {
 			r.Change(&drawn[i])
@@ -286,6 +291,8 @@ func (r *run) settle(ctx context.Context) error {
 		return fmt.Errorf("mend what was broken: %w", err)
 	}
 	r.log.Fault("all is mended")
+	r.people.enough()
+	r.people.asking.Wait()
 	r.say("mended after %d faults; %d unfinished", r.faults.Load(), r.people.unfinished())
 	began := time.Now()
 	ended := func() bool {
@@ -300,6 +307,7 @@ func (r *run) settle(ctx context.Context) error {
 		return true
 	}
 	r.waitFor(ctx, ended)
+	r.remark(ctx)
 	r.log.Add(history.Record{Kind: history.Quiet})
 	r.say("quiet after %v", time.Since(began).Round(time.Second))
 	began = time.Now()
@@ -317,6 +325,25 @@ func (r *run) settle(ctx context.Context) error {
 	r.log.Add(history.Record{Kind: history.Ended})
 	r.say("everything deleted after %v", time.Since(began).Round(time.Second))
 	return ctx.Err()
+}
+
+// remark notes something on every Workflow that is left, and waits until its copy has it.
+func (r *run) remark(ctx context.Context) {
+	const last = "the-last"
+	noted := map[string]bool{} // by UID on the hub
+	for _, w := range r.people.list(history.Hub) {
+		noted[string(w.GetUID())] = w.GetDeletionTimestamp() == nil && r.people.noteOnce(w.GetNamespace(), w.GetName(), last) == nil
+	}
+	r.waitFor(ctx, func() bool {
+		for cluster := range r.people.wecs {
+			for _, w := range r.people.list(cluster) {
+				if w.GetLabels()[history.KeyNote] != last && w.GetDeletionTimestamp() == nil && noted[history.Of(w).HubUID] {
+					return false
+				}
+			}
+		}
+		return true
+	})
 }
 
 // waitFor waits as long as things may take.

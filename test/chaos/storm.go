@@ -43,6 +43,7 @@ func (r *run) strike(ctx context.Context, e episode) error {
 	case stopAPI:
 		s.api.kill()
 		wait()
+		r.serves(s)
 		return s.start(ctx)
 	case hangAPI:
 		s.api.signal(syscall.SIGSTOP)
@@ -53,10 +54,9 @@ func (r *run) strike(ctx context.Context, e episode) error {
 	case restore:
 		return r.setBack(r.people.ctx, s, wait) // to its end, also if ctx ends: what was set back and is not recorded again is lost
 	case refuseNet, holdNet, slowNet:
-		p := r.path(e.target)
-		p.set(e.net, false)
+		r.disturb(e.target, e.net, false)
 		wait()
-		p.set(mode{}, e.cut)
+		r.disturb(e.target, mode{}, e.cut)
 	case answer, lose, drop, delay, stale, wrongClock:
 		if a := r.argos[e.target]; a != nil {
 			a.skew.Store(int64(e.setting.Skew))
@@ -68,11 +68,11 @@ func (r *run) strike(ctx context.Context, e episode) error {
 	case empty, missing:
 		r.suffer(e.target, e.setting)
 		_ = pause(ctx, fault.Notice)
-		r.path(e.target).set(mode{}, true) // so that everything is listed anew
+		r.disturb(e.target, mode{}, true) // so that everything is listed anew
 		wait()
 		r.suffer(e.target, fault.Setting{})
 		_ = pause(ctx, fault.Notice)
-		r.path(e.target).set(mode{}, true) // what believed in the empty list finds out
+		r.disturb(e.target, mode{}, true) // what believed in the empty list finds out
 	}
 	return nil
 }
@@ -107,12 +107,14 @@ func (r *run) strikeManager(e episode, wait func()) {
 	}
 }
 
-// path is the network between the manager and an API server.
-func (r *run) path(target string) *proxy {
-	if target == history.Hub {
-		return r.slots[0].proxy
+// disturb sets what the network between the manager and an API server does; that of the hub asks it, too.
+func (r *run) disturb(target string, m mode, cut bool) {
+	if target != history.Hub {
+		r.proxies[target].set(m, cut)
+		return
 	}
-	return r.proxies[target]
+	r.slots[0].proxy.set(m, cut)
+	r.fleet.webhooks.set(m, cut)
 }
 
 // suffer sets what the traffic of the managers with a target suffers.
@@ -158,9 +160,19 @@ func (r *run) setBack(ctx context.Context, s *server, wait func()) error {
 		r.people.forgetAll(s.name)
 		r.argos[s.name].forgetAll()
 		return nil
-	}, func() error { return book.Start(r.people.ctx, true) })
+	}, func() error {
+		r.serves(s)
+		return book.Start(r.people.ctx, true)
+	})
 	wait()
 	return err
+}
+
+// serves notes that an API server begins.
+func (r *run) serves(s *server) {
+	if s.name == history.Hub {
+		r.log.Add(history.Record{Kind: history.Served, Cluster: s.name})
+	}
 }
 
 // heal mends everything that may be broken.
@@ -171,11 +183,12 @@ func (r *run) heal(ctx context.Context) error {
 	for name, s := range r.fleet.servers {
 		s.etcd.signal(syscall.SIGCONT)
 		s.api.signal(syscall.SIGCONT)
+		r.serves(s)
 		if err := s.start(ctx); err != nil {
 			return err
 		}
 		r.argos[name].skew.Store(0)
-		r.path(name).set(mode{}, true)
+		r.disturb(name, mode{}, true)
 	}
 	r.slots[0].signal(syscall.SIGCONT)
 	r.slots[0].run(r.Alone, "")
@@ -183,8 +196,9 @@ func (r *run) heal(ctx context.Context) error {
 	return nil
 }
 
-// tidy is what a person does with Workflows that say that they wait for one: deletes them.
+// tidy is what a person does with Workflows that say that they wait for one: resumes or deletes them.
 func (r *run) tidy() {
+	r.people.resumeAll()
 	for _, w := range r.people.list(history.Hub) {
 		message := history.Of(w).Message + w.GetAnnotations()[stellarflow.AnnotationSync]
 		for _, word := range []string{"or create this one under another name", "runs there (hub UID ", "the hub was restored from a backup", "the WEC copy is older than what was mirrored before"} {

@@ -21,9 +21,14 @@ const (
 	EnvExit = "CHAOS_EXIT"
 	// EnvAlone set means no leader election: the process acts whoever else does.
 	EnvAlone = "CHAOS_ALONE"
+	// EnvWebhook is the address at which admission is served.
+	EnvWebhook = "CHAOS_WEBHOOK"
 	// EnvMutant names the mutation that is on, in a manager that was built with them.
 	EnvMutant = "CHAOS_MUTANT"
 )
+
+// WebhookHost is what the certificate of the webhooks is for.
+const WebhookHost = "127.0.0.1"
 
 // Late is the longest time by which a request arrives late. Timing().Settle is longer.
 const Late = 2 * time.Second
