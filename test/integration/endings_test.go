@@ -39,6 +39,21 @@ func TestDeletedOnTheWEC(t *testing.T) {
 		wec.waitFor(t, ns, "deleted", "the WEC copy to go", gone)
 		neverWithin(t, time.Second, "it was created again", func() bool { return wec.get(t.Context(), ns, "deleted") != nil })
 	})
+	t.Run("while it is suspended: Argo would never end it", func(t *testing.T) {
+		c.running(t, ns, "suspended", "cluster1")
+		if _, err := wec.workflows(ns).Patch(t.Context(), "suspended", types.MergePatchType, []byte(`{"spec":{"suspend":true,"shutdown":"Stop"}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := wec.workflows(ns).Delete(t.Context(), "suspended", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		ending := wec.waitFor(t, ns, "suspended", "the end of the suspension", func(w *unstructured.Unstructured) bool { return !suspended(w) })
+		if !stopping("Stop")(ending) {
+			t.Errorf("it was being stopped already: %s", describe(ending))
+		}
+		wec.argo(t, ns, "suspended", "Failed")
+		wec.waitFor(t, ns, "suspended", "the WEC copy to go", gone)
+	})
 	t.Run("by force: it is said, and it is not run again", func(t *testing.T) {
 		c.running(t, ns, "forced", "cluster1")
 		if _, err := wec.workflows(ns).Patch(t.Context(), "forced", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {

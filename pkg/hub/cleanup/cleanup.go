@@ -27,9 +27,17 @@ func RestoreHarvest(ctx context.Context, wec metadata.Interface, wecCopy *metav1
 }
 
 // Terminate ends a WEC copy that somebody deletes on the WEC while it runs: Argo ignores a deletionTimestamp, and its pods
-// would go on until the finalizer is released.
-func Terminate(ctx context.Context, wec metadata.Interface, wecCopy *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
-	return Patch(ctx, wec, wecCopy, []hubcopy.Operation{hubcopy.Add(stellarflow.ShutdownTerminate, "spec", "shutdown")})
+// would go on until the finalizer is released. shutdown and suspended are what its spec says of that: one that is being shut down goes on as
+// it was told, and a suspension is lifted, since Argo ends nothing that is suspended (operator.go, ShouldSuspend).
+func Terminate(ctx context.Context, wec metadata.Interface, wecCopy *metav1.PartialObjectMetadata, shutdown string, suspended bool) (*metav1.PartialObjectMetadata, error) {
+	var operations []hubcopy.Operation
+	if shutdown == "" {
+		operations = append(operations, hubcopy.Add(stellarflow.ShutdownTerminate, "spec", "shutdown"))
+	}
+	if suspended {
+		operations = append(operations, hubcopy.Add(false, "spec", "suspend"))
+	}
+	return Patch(ctx, wec, wecCopy, operations)
 }
 
 // Shutdown notes on a WEC copy which spec.shutdown the hub copy has, and gives it that too unless it is only to be noted. It fails with

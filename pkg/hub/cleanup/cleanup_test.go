@@ -86,7 +86,13 @@ func TestWrites(t *testing.T) {
 			return RestoreHarvest(t.Context(), c, w)
 		},
 		"terminate": func(t *testing.T, c metadata.Interface, w *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
-			return Terminate(t.Context(), c, w)
+			return Terminate(t.Context(), c, w, "", false)
+		},
+		"terminate suspended": func(t *testing.T, c metadata.Interface, w *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
+			return Terminate(t.Context(), c, w, "", true)
+		},
+		"end stopped": func(t *testing.T, c metadata.Interface, w *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
+			return Terminate(t.Context(), c, w, "Stop", true)
 		},
 		"delete": func(t *testing.T, c metadata.Interface, w *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
 			return DeleteWECCopy(t.Context(), c, w)
@@ -115,6 +121,8 @@ func TestWrites(t *testing.T) {
 		},
 		"RestoreThere":  {"it is there", "restore", held, nil, nil, false, false, false},
 		"Terminate":     {"one field, nothing else", "terminate", held, []answer{present}, []string{text(t, same, hubcopy.Add("Terminate", "spec", "shutdown"))}, true, false, false},
+		"TerminateHeld": {"Argo ends nothing that is suspended", "terminate suspended", held, []answer{present}, []string{text(t, same, hubcopy.Add("Terminate", "spec", "shutdown"), hubcopy.Add(false, "spec", "suspend"))}, true, false, false},
+		"TerminateStop": {"it is being stopped already", "end stopped", held, []answer{present}, []string{text(t, same, hubcopy.Add(false, "spec", "suspend"))}, true, false, false},
 		"Delete":        {"the delete is taken first, then the finalizer goes", "delete", held, []answer{ok, present}, []string{deleted, release}, true, false, false},
 		"DeleteAgain":   {"it is being deleted", "delete", deleting, []answer{present}, []string{release}, true, false, false},
 		"DeleteGone":    {"somebody was faster", "delete", held, []answer{notThere, notThere}, []string{deleted, release}, false, false, false},
