@@ -272,6 +272,21 @@ func TestRetry(t *testing.T) {
 			t.Errorf("its second end is not archived: %q", archiving(ended))
 		}
 	})
+	t.Run("its copy is gone, and something else waits", func(t *testing.T) {
+		a.running(t, ns, "before", "cluster1")
+		a.fails(t, ns, "before")
+		wec.waitFor(t, ns, "before", "the release", func(w *unstructured.Unstructured) bool { return !hasFinalizer(w, stellarflow.FinalizerHarvest) })
+		if err := wec.workflows(ns).Delete(t.Context(), "before", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		observed, _ := stellarflow.ParseObserved(a.hub.get(t.Context(), ns, "before").GetAnnotations()[stellarflow.AnnotationObserved])
+		a.intend(t, ns, "before", stellarflow.Intent{ID: "s", Kind: stellarflow.IntentSuspend, Caller: "alice"},
+			stellarflow.Intent{ID: "r", Kind: stellarflow.IntentRetry, Caller: "bob", Base: observed.Hash, Retry: &stellarflow.RetryChange{}})
+		shown := a.hub.waitFor(t, ns, "before", "the answer", noIntents)
+		if said := shown.GetAnnotations()[stellarflow.AnnotationRefused]; !strings.Contains(said, "suspend asked by alice") || !strings.Contains(said, "it has ended") || mustPlacement(t, shown).Attempt != 2 {
+			t.Errorf("it says %q, %s", said, describe(shown))
+		}
+	})
 	t.Run("its base has changed", func(t *testing.T) {
 		a.running(t, ns, "moved", "cluster1")
 		a.fails(t, ns, "moved")

@@ -33,7 +33,7 @@ func (s *Syncer) runAgain(ctx context.Context, c *cluster.Connection, key types.
 		return s.settle(ctx, key, v, live, carried{}, nil, fmt.Sprintf("what was asked of it cannot be read: %v", err))
 	}
 	last := waiting[len(waiting)-1]
-	operations, err := s.retried(live, last, placement)
+	operations, err := s.retried(v, live, last, placement)
 	var no *intent.Refusal
 	if errors.As(err, &no) {
 		return s.settle(ctx, key, v, live, carried{refused: waiting}, nil, refusal(last, c.Name, no.Message))
@@ -42,20 +42,28 @@ func (s *Syncer) runAgain(ctx context.Context, c *cluster.Connection, key types.
 		return err
 	}
 	s.Gone.Forget(placement.UID)
-	result := carried{done: []stellarflow.Intent{last}, refused: waiting[:len(waiting)-1]}
-	if err := s.settle(ctx, key, v, live, result, operations, ""); err != nil {
+	result, why := carried{done: []stellarflow.Intent{last}, refused: waiting[:len(waiting)-1]}, ""
+	if n := len(result.refused); n > 0 { // what was asked of the run before
+		why = refusal(result.refused[n-1], c.Name, "it has ended")
+	}
+	if err := s.settle(ctx, key, v, live, result, operations, why); err != nil {
 		return err
 	}
 	s.report(c, v, result)
 	return nil
 }
 
-// retried returns the operations that make a retry of an ended hub copy the next attempt on its cluster.
-func (s *Syncer) retried(live *unstructured.Unstructured, asked stellarflow.Intent, placement stellarflow.Placement) ([]hubcopy.Operation, error) {
+// retried returns the operations that make a retry of an ended hub copy the next attempt on its cluster. If the copy of that is there, it was
+// recorded before, and the hub was restored from a backup since.
+func (s *Syncer) retried(v View, live *unstructured.Unstructured, asked stellarflow.Intent, placement stellarflow.Placement) ([]hubcopy.Operation, error) {
 	observed, known := stellarflow.ParseObserved(live.GetAnnotations()[stellarflow.AnnotationObserved])
+	next := placement
+	next.Attempt, next.WECUID, next.Time, next.Refused = placement.Attempt+1, "", s.Now().UTC().Truncate(time.Second), nil
 	switch {
 	case asked.Kind != stellarflow.IntentRetry:
 		return nil, &intent.Refusal{Message: "it has ended"}
+	case s.outlived(asked) && (v.WEC == nil || !next.Owns(v.WEC)):
+		return nil, &intent.Refusal{Message: sayOutlived}
 	case !known || observed.Hash != asked.Base:
 		return nil, &intent.Refusal{Message: "it has changed since; look at it and retry again"}
 	}
@@ -68,8 +76,6 @@ func (s *Syncer) retried(live *unstructured.Unstructured, asked stellarflow.Inte
 		return nil, err
 	}
 	status["phase"], status["message"] = stellarflow.PhasePending, fmt.Sprintf("runs again on cluster %s, where its copy was removed", placement.Cluster)
-	next := placement
-	next.Attempt, next.WECUID, next.Time, next.Refused = placement.Attempt+1, "", s.Now().UTC().Truncate(time.Second), nil
 	record, observedNothing, phase := next.String(), "", stellarflow.PhasePending
 	operations := append(hubcopy.Unchanged(live), hubcopy.Add(status, "status"))
 	operations = append(operations, hubcopy.Set(live, "annotations", map[string]*string{

@@ -159,10 +159,18 @@ func (s *Syncer) stillAsked(ctx context.Context, next stellarflow.Intent, pass u
 	if live == nil || !pass.Placement.RecordedOn(live) || live.GetAnnotations()[stellarflow.AnnotationIntents] != pass.HubCopy.Annotations[stellarflow.AnnotationIntents] {
 		return fmt.Errorf("workflow %s: %w", pass.Key, hubcopy.ErrLostRace)
 	}
-	if s.RestoredAt != nil && next.Time.Before(s.RestoredAt()) {
-		return &intent.Refusal{Message: "the hub was restored from a backup since, and it may have been done before; ask again"}
+	if s.outlived(next) {
+		return &intent.Refusal{Message: sayOutlived}
 	}
 	return nil
+}
+
+// sayOutlived is the answer to what may have been done and forgotten.
+const sayOutlived = "the hub was restored from a backup since, and it may have been done before; ask again"
+
+// outlived reports whether something was asked before the hub was restored from a backup.
+func (s *Syncer) outlived(asked stellarflow.Intent) bool {
+	return s.RestoredAt != nil && asked.Time.Before(s.RestoredAt())
 }
 
 // definite makes an intent's refusal of what a WEC has refused for good.
