@@ -291,8 +291,7 @@ func (r *run) settle(ctx context.Context) error {
 		return fmt.Errorf("mend what was broken: %w", err)
 	}
 	r.log.Fault("all is mended")
-	r.people.enough()
-	r.people.asking.Wait()
+	r.people.finish(r.Tail)
 	r.say("mended after %d faults; %d unfinished", r.faults.Load(), r.people.unfinished())
 	began := time.Now()
 	ended := func() bool {
