@@ -25,7 +25,7 @@ type Options struct {
 	Seed uint64
 	// N is how many Workflows are created, besides copies and those created anew.
 	N int
-	// Manager is the binary of test/chaos/manager; Mutant names the mutation that is on in it.
+	// Manager is the binary of test/chaos/manager; Mutant names the mutations that are on in it, each between commas.
 	Manager, Mutant string
 	// Dir is where logs go.
 	Dir string
