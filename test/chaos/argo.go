@@ -164,11 +164,15 @@ func (a *argo) next(object *unstructured.Unstructured) *unstructured.Unstructure
 	return next
 }
 
-// onSuspended is what Argo on the hub does to Workflows that are none of its business: it starts the clock of a suspended one, and
-// of one that is mirrored from elsewhere it finds that the pods are missing. The guard refuses the latter.
+// onSuspended starts the clock of a suspended Workflow: on a WEC always, and sometimes, since it is none of its business, on the hub. There it
+// finds of one that is mirrored from elsewhere that the pods are missing. The guard refuses that.
 func (a *argo) onSuspended(object *unstructured.Unstructured, lots *rand.Rand) *unstructured.Unstructured {
 	phase, _, _ := unstructured.NestedString(object.Object, "status", "phase")
 	switch {
+	case a.cluster != history.Hub && phase == "":
+		nodes, _, _ := unstructured.NestedMap(object.Object, "status", "nodes")
+		a.write(object, "Running", len(nodes), "suspended")
+		return object
 	case a.cluster != history.Hub || lots.IntN(3) > 0:
 		return nil
 	case phase == "" && object.GetLabels()[stellarflow.LabelCluster] == "":

@@ -20,12 +20,12 @@ const (
 	// askRetry retries it after its end, askRetries again before and after that is done.
 	askRetry   = "retry"
 	askRetries = "retries"
-	// askTerminate ends it, askNote changes a label and an annotation several times.
+	// askTerminate ends it, and retries it, askNote changes a label and an annotation several times.
 	askTerminate = "terminate"
 	askNote      = "note"
 )
 
-var asks = []string{askHold, askWaver, askRetry, askRetries, askTerminate, askNote}
+var asks = []string{askHold, askHold, askWaver, askRetry, askRetry, askRetries, askTerminate, askNote}
 
 // ask does what a plan asks of the hub copy, until it is enough.
 func (p *people) ask(plan plan) {
@@ -54,12 +54,21 @@ func (p *people) ask(plan plan) {
 		}
 	case askTerminate:
 		persist(p.asked, func() error { return p.merge(plan.namespace, plan.name, `{"spec":{"shutdown":"Terminate"}}`) })
+		p.retries(plan)
 	case askNote:
 		for i := range 3 {
 			persist(p.asked, func() error { return p.noteOnce(plan.namespace, plan.name, fmt.Sprintf("note-%d", i)) })
 			_ = pause(p.asked, plan.asksT/4)
 		}
 	}
+}
+
+// finish lets people go on asking for a while, until nobody does, and waits for who is at it.
+func (p *people) finish(within time.Duration) {
+	timer := time.AfterFunc(within, p.enough)
+	defer timer.Stop()
+	p.asking.Wait()
+	p.enough()
 }
 
 // retries asks for another run of one that has failed. Nobody asks within a second of the last end: Argo's times have no fractions.

@@ -89,9 +89,9 @@ func (f testFleet) run(t *testing.T, options Options) (history.Report, string) {
 }
 
 // mutantOptions are those of a small run that is broken in a few ways only.
-func mutantOptions(manager, name string, m mutant) Options {
+func mutantOptions(manager string, names []string, m mutant) Options {
 	const seed, n, fast = 11, 40, 20
-	options := Options{Seed: seed, N: n, Manager: manager, Mutant: name, PerSecond: fast, Calm: 1500 * time.Millisecond, Tail: 4 * time.Second, Patience: 6 * time.Second, Alone: true, Change: m.change, Always: m.always}
+	options := Options{Seed: seed, N: n, Manager: manager, Mutant: "," + strings.Join(names, ",") + ",", PerSecond: fast, Calm: 1500 * time.Millisecond, Tail: 4 * time.Second, Patience: 6 * time.Second, Alone: true, Change: m.change, Always: m.always}
 	if len(m.kinds) > 0 {
 		options.Tail += relist
 		options.Lanes = []*lane{{rand.New(rand.NewPCG(seed, 5)), m.kinds, append([]string{history.Hub}, clusterNames...)}}

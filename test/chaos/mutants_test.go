@@ -19,8 +19,8 @@ import (
 // replacement puts a text in the place of another that is in a file exactly once.
 type replacement struct{ file, old, mutated string }
 
-// mutant breaks a law on purpose. The manager is built once with all of them; the one that the environment names is on. In mutated
-// texts `mutant` is whether that is this one.
+// mutant breaks a law on purpose. The manager is built once with all of them; those that the environment names are on. In mutated
+// texts `mutant` is whether this one is. One that disturbs another in nothing is on beside it, in the same run.
 type mutant struct {
 	reason  string
 	count   history.Count
@@ -29,6 +29,9 @@ type mutant struct {
 	change  func(*plan)
 	changes []replacement
 }
+
+// beside are mutants that are on in the run of another.
+var beside = map[string]string{"keys-dropped": "orphans-killed", "unheld": "orphans-killed"}
 
 const (
 	next    = "pkg/hub/lifecycle/next.go"
@@ -253,7 +256,7 @@ func overlay(t *testing.T, dir string) string {
 		added := filepath.Join(filepath.Dir(path), "mutants.go") // exists in the overlay only
 		replace[added] = filepath.Join(dir, "mutants_"+packageName+".go")
 		writeFile(t, replace[path], source)
-		writeFile(t, replace[added], fmt.Sprintf("package %s\n\nimport \"os\"\n\nfunc mutantIs(name string) bool { return os.Getenv(%q) == name }\n", packageName, fault.EnvMutant))
+		writeFile(t, replace[added], fmt.Sprintf("package %s\n\nimport (\n\t\"os\"\n\t\"strings\"\n)\n\nfunc mutantIs(name string) bool { return strings.Contains(os.Getenv(%q), \",\"+name+\",\") }\n", packageName, fault.EnvMutant))
 	}
 	raw, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -286,16 +289,25 @@ func TestMutants(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(mutants)) {
 		m := mutants[name]
 		reached[m.count] = true
-		t.Run(name, func(t *testing.T) {
-			options := mutantOptions(manager, name, m)
+		if beside[name] != "" {
+			continue
+		}
+		together := []string{name}
+		for _, other := range slices.Sorted(maps.Keys(mutants)) {
+			if beside[other] == name {
+				together = append(together, other)
+			}
+		}
+		t.Run(strings.Join(together, "+"), func(t *testing.T) {
+			options := mutantOptions(manager, together, m)
 			report, out := f.run(t, options)
-			for try := 0; report.Of(m.count) == 0 && try < 2; try++ { // a slow machine gets more time for the same
+			for try := 0; len(missed(report, together)) > 0 && try < 2; try++ { // a slow machine gets more time for the same
 				options.Tail, options.Patience = 3*options.Tail, 2*options.Patience
 				report, out = f.run(t, options)
 			}
 			t.Logf("%s: %s", m.reason, report.Line())
-			if report.Of(m.count) == 0 {
-				t.Errorf("%s, and the run reports %s: not found\n%s", m.reason, report.Line(), out)
+			for _, name := range missed(report, together) {
+				t.Errorf("%s, and the run reports %s: not found\n%s", mutants[name].reason, report.Line(), out)
 			}
 		})
 	}
@@ -305,12 +317,17 @@ func TestMutants(t *testing.T) {
 		}
 	}
 	t.Run("none", func(t *testing.T) { // the mutations that are off change nothing
-		options := mutantOptions(manager, "", mutant{kinds: []kind{lose, empty, stale, refuseNet}})
+		options := mutantOptions(manager, nil, mutant{kinds: []kind{lose, empty, stale, refuseNet}})
 		options.Patience = patience
 		if report, out := f.run(t, options); len(report.Findings) > 0 {
 			t.Errorf("without a mutation it reports %s\n%s\n%s", report.Line(), findings(report), out)
 		}
 	})
+}
+
+// missed returns the mutants that a run reports nothing about.
+func missed(report history.Report, names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return report.Of(mutants[name].count) > 0 })
 }
 
 func findings(report history.Report) string {

@@ -68,10 +68,10 @@ func plans(seed uint64, n int, namespaces []string) []plan {
 		if lots.IntN(6) == 0 {
 			p.wec, p.wecT = []string{doDelete, doForce, doRetry, doSwitch}[lots.IntN(4)], some(2*time.Second)
 		}
-		if p.to != "" && lots.IntN(3) == 0 {
-			p.asks, p.asksT = asks[lots.IntN(len(asks))], some(time.Second)
-			if lots.IntN(2) == 0 { // it is left for that
-				p.deleteAfter, p.keep = 0, 0
+		if p.to != "" && lots.IntN(2) == 0 {
+			p.asks, p.asksT = asks[lots.IntN(len(asks))], some([]time.Duration{50 * time.Millisecond, time.Second}[lots.IntN(2)])
+			if lots.IntN(4) > 0 { // it is left for that
+				p.deleteAfter, p.keep, p.again = 0, 0, false
 			}
 		}
 		all[i] = p

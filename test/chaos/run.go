@@ -25,7 +25,7 @@ type Options struct {
 	Seed uint64
 	// N is how many Workflows are created, besides copies and those created anew.
 	N int
-	// Manager is the binary of test/chaos/manager; Mutant names the mutation that is on in it.
+	// Manager is the binary of test/chaos/manager; Mutant names the mutations that are on in it, each between commas.
 	Manager, Mutant string
 	// Dir is where logs go.
 	Dir string
@@ -291,8 +291,7 @@ func (r *run) settle(ctx context.Context) error {
 		return fmt.Errorf("mend what was broken: %w", err)
 	}
 	r.log.Fault("all is mended")
-	r.people.enough()
-	r.people.asking.Wait()
+	r.people.finish(r.Tail)
 	r.say("mended after %d faults; %d unfinished", r.faults.Load(), r.people.unfinished())
 	began := time.Now()
 	ended := func() bool {

@@ -277,8 +277,8 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 			s.Metrics.Mirrored(c.Name, seen, s.Now())
 		}
 	}
-	if spec := wecCopy.Spec; v.WEC.DeletionTimestamp != nil && (spec.Shutdown == "" || spec.Suspend) && !stellarflow.Completed(&wecCopy.Metadata) {
-		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC, spec.Shutdown, spec.Suspend)) // not settled until this is done
+	if v.WEC.DeletionTimestamp != nil && goesOn(wecCopy) {
+		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC, wecCopy.Spec.Shutdown, wecCopy.Spec.Suspend)) // not settled until this is done
 	}
 	if told.behind != nil {
 		return told.again()
@@ -288,6 +288,11 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 		known.seen, known.createdAt, known.settled, known.read = wecCopy.Metadata.UID, v.CreatedAt, settled.Version(), v.Hub.Generation
 	})
 	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
+}
+
+// goesOn reports whether a WEC copy will not end unless it is told to.
+func goesOn(wecCopy upsync.WECCopy) bool {
+	return !stellarflow.Completed(&wecCopy.Metadata) && (wecCopy.Spec.Shutdown == "" || wecCopy.Spec.Suspend)
 }
 
 // bothWays lets the WEC copy follow the hub copy's labels, annotations and spec.shutdown and what people ask of it, and the hub copy show

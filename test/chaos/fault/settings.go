@@ -23,7 +23,7 @@ const (
 	EnvAlone = "CHAOS_ALONE"
 	// EnvWebhook is the address at which admission is served.
 	EnvWebhook = "CHAOS_WEBHOOK"
-	// EnvMutant names the mutation that is on, in a manager that was built with them.
+	// EnvMutant names the mutations that are on, each between commas, in a manager that was built with them.
 	EnvMutant = "CHAOS_MUTANT"
 )
 

@@ -29,16 +29,15 @@ type place struct {
 
 func (c *checker) shownOf(uid string, hub *object) {
 	reported := c.reported(uid)
-	last, seen := place{}, false // since the hub was restored last
-	placed, epoch, attempt, before, untouched := false, 0, 0, version{}, false
+	last, seen := place{}, false // since it began anew
+	placed, before, untouched := false, version{}, false
 	for _, v := range hub.versions {
 		untouched = v.untouched(before, untouched)
 		again := v.Status == before.Status && before.Placed != ""
-		before = v
-		if v.epoch != epoch || v.Attempt > attempt && c.again[uid][v.Attempt] {
-			epoch, last, seen = v.epoch, place{}, false
+		if c.anew(uid, before, v) {
+			last, seen = place{}, false
 		}
-		attempt = v.Attempt
+		before = v
 		placed = placed || v.Placed != ""
 		c.unplaced(uid, v)
 		if v.Placed == "" || !v.says() || untouched {
@@ -57,6 +56,11 @@ func (c *checker) shownOf(uid string, hub *object) {
 	if placed {
 		c.report.Placed++
 	}
+}
+
+// anew reports whether a hub copy begins to show again what it shows: the hub was restored, or a retry has begun another attempt.
+func (c *checker) anew(uid string, before, v version) bool {
+	return v.epoch != before.epoch || v.Attempt > before.Attempt && c.again[uid][v.Attempt]
 }
 
 // unplaced checks what the hub says of one that waited and was stopped. All else that is said of a Workflow without a record is the hub's
