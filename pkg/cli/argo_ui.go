@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -21,109 +22,71 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-// annotationRestarted on a Deployment's pods is what `kubectl rollout restart` changes.
-const annotationRestarted = "kubectl.kubernetes.io/restartedAt"
+const (
+	// columnsKey is the setting of Argo's server that has the columns of the UI's list (argo-workflows v3.7.18 config/config.go, since v3.5).
+	columnsKey = "columns"
+	// clusterColumn shows in that list which cluster a Workflow is placed on: one line in JSON, which is YAML too, by which it is found again.
+	clusterColumn = `{"name":"Cluster","type":"label","key":"` + stellarflow.LabelCluster + `"}`
+	// annotationRestarted on a Deployment's pods is what `kubectl rollout restart` changes.
+	annotationRestarted = "kubectl.kubernetes.io/restartedAt"
+)
 
-// uiEntry is an entry of ours in a list of the settings that Argo's server reads from its ConfigMap.
-type uiEntry struct {
-	// list is the setting, as in argo-workflows v3.7.18 config/config.go.
-	list string
-	// line is the entry in JSON, which is YAML too: one line, by which it is found again.
-	line string
-}
-
-// uiEntries show in Argo's UI where a Workflow runs: a column of the list, in which a label is a filter too, and in the menu of a Workflow a link to
-// all Workflows of its namespace that are placed on the same cluster.
-var uiEntries = []uiEntry{
-	{"columns", `{"name":"Cluster","type":"label","key":"` + stellarflow.LabelCluster + `"}`},
-	{
-		"links", `{"name":"Workflows on this cluster","scope":"workflow","url":"workflows/${metadata.namespace}?label=` + stellarflow.LabelCluster +
-			`%3D${workflow.metadata.labels.` + stellarflow.LabelCluster + `}"}`,
-	},
-}
-
-// listIn reads a list of settings; whole says that all settings are under the one key config (argo-workflows v3.7.18 config/controller.go).
-func (e uiEntry) listIn(data map[string]string) (list []any, whole bool, err error) {
-	settings := map[string]any{}
-	text, whole := data["config"]
-	if whole {
-		err = yaml.UnmarshalStrict([]byte(text), &settings)
-		list, _ = settings[e.list].([]any)
-	} else {
-		err = yaml.Unmarshal([]byte(data[e.list]), &list)
+// withColumn returns the data of the ConfigMap of Argo's server with our column behind those that are there; the data themselves if it is among
+// them. What else is in them stays as somebody wrote it. The error says that this cannot be done, and what to do.
+func withColumn(data map[string]string) (map[string]string, error) {
+	if text, whole := data["config"]; whole { // as of older Helm charts: the text is somebody's, and others apply it as a whole
+		if strings.Contains(text, stellarflow.LabelCluster) {
+			return data, nil
+		}
+		return data, fmt.Errorf("all its settings are in one text: add %s to the list %s there", clusterColumn, columnsKey)
 	}
+	before, err := columnsIn(data)
 	if err != nil {
-		err = fmt.Errorf("read %s in it: %w", e.list, err)
-	}
-	return list, whole, err
-}
-
-// value is the entry as it is read.
-func (e uiEntry) value() any {
-	var value any
-	_ = json.Unmarshal([]byte(e.line), &value) // TestUIEntries reads each
-	return value
-}
-
-// has reports whether a list has the entry.
-func (e uiEntry) has(list []any) bool {
-	return slices.ContainsFunc(list, func(one any) bool { return reflect.DeepEqual(one, e.value()) })
-}
-
-// add returns the data of a ConfigMap with the entry at the end of its list; the data themselves if it is there. What else is in them stays as
-// somebody wrote it. The error says that this cannot be done.
-func (e uiEntry) add(data map[string]string) (map[string]string, error) {
-	list, whole, err := e.listIn(data)
-	if err != nil || e.has(list) {
 		return data, err
 	}
-	added := maps.Clone(data)
-	if added == nil {
-		added = map[string]string{}
+	var ours any
+	if err := json.Unmarshal([]byte(clusterColumn), &ours); err != nil {
+		return data, fmt.Errorf("read our column: %w", err)
 	}
-	switch {
-	case whole && len(list) == 0:
-		added["config"] = ended(data["config"]) + e.list + ":\n- " + e.line + "\n"
-	case whole: // where in the text the list ends is not known
-	default:
-		added[e.list] = ended(data[e.list]) + indentOf(data[e.list]) + "- " + e.line + "\n"
+	if slices.ContainsFunc(before, func(column any) bool { return reflect.DeepEqual(column, ours) }) {
+		return data, nil
 	}
-	if now, _, err := e.listIn(added); err != nil || !reflect.DeepEqual(now, append(slices.Clone(list), e.value())) {
-		return data, fmt.Errorf("%s has entries of somebody in a form that cannot be added to: add %s to them", e.list, e.line)
+	text := data[columnsKey]
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
 	}
-	return added, nil
+	changed := map[string]string{columnsKey: text + indentOf(text) + "- " + clusterColumn + "\n"}
+	for key, value := range data {
+		if key != columnsKey {
+			changed[key] = value
+		}
+	}
+	if after, err := columnsIn(changed); err != nil || !reflect.DeepEqual(after, append(slices.Clone(before), ours)) {
+		return data, fmt.Errorf("its list %s is written in a form that cannot be added to: add %s to it", columnsKey, clusterColumn)
+	}
+	return changed, nil
 }
 
-// remove returns the data of a ConfigMap without the line that add has put there; the data themselves if it is not there.
-func (e uiEntry) remove(data map[string]string) map[string]string {
-	removed := maps.Clone(data)
-	for _, key := range []string{"config", e.list} {
-		text, found := data[key]
-		if !found {
-			continue
-		}
-		lines := strings.SplitAfter(text, "\n")
-		at := slices.IndexFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "- "+e.line })
-		if at < 0 {
-			continue
-		}
-		lines = slices.Delete(lines, at, at+1)
-		if list, whole, _ := e.listIn(data); whole && len(list) == 1 && at > 0 {
-			lines = slices.Delete(lines, at-1, at)
-		}
-		if removed[key] = strings.Join(lines, ""); strings.TrimSpace(removed[key]) == "" {
-			delete(removed, key)
-		}
+// withoutColumn returns the data without the line that withColumn has added; the data themselves if it is not there.
+func withoutColumn(data map[string]string) map[string]string {
+	lines := strings.SplitAfter(data[columnsKey], "\n")
+	left := slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return strings.TrimSpace(line) == "- "+clusterColumn })
+	if len(left) == len(lines) {
+		return data
 	}
-	return removed
+	changed := maps.Clone(data)
+	if changed[columnsKey] = strings.Join(left, ""); strings.TrimSpace(changed[columnsKey]) == "" {
+		delete(changed, columnsKey)
+	}
+	return changed
 }
 
-// ended is a text whose last line has an end.
-func ended(text string) string {
-	if text == "" || strings.HasSuffix(text, "\n") {
-		return text
+// columnsIn reads the columns.
+func columnsIn(data map[string]string) (columns []any, err error) {
+	if err := yaml.Unmarshal([]byte(data[columnsKey]), &columns); err != nil {
+		return nil, fmt.Errorf("read its list %s: %w", columnsKey, err)
 	}
-	return text + "\n"
+	return columns, nil
 }
 
 // indentOf is what precedes the first entry of a list in YAML.
@@ -156,8 +119,20 @@ func runsServer(container corev1.Container) bool {
 	return isArgo && slices.Contains(words, "server")
 }
 
-// showClusters adds our entries to the ConfigMaps of the Argo servers of the hub, or removes them, and starts the servers anew, which read them only then.
-// It returns the ConfigMaps that it changed and the servers' Deployments. The hub does without: what fails is a warning.
+// knowsColumns reports whether the Argo of a server's image knows columns: one that does not, or its controller, would not start with them.
+func knowsColumns(deployment *appsv1.Deployment) bool {
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		var major, minor int
+		if runsServer(container) {
+			read, err := fmt.Sscanf(imageTag(container.Image), "v%d.%d", &major, &minor)
+			return err == nil && read == 2 && (major > 3 || major == 3 && minor >= 5)
+		}
+	}
+	return false
+}
+
+// showClusters has the UI of the hub's Argo servers show the cluster of a Workflow, or not any more, and starts those servers anew whose ConfigMap that
+// changes: they read it only then. It returns the ConfigMaps and the Deployments. The hub does without: what fails is a warning.
 func showClusters(ctx context.Context, env Env, hub client.Client, remove bool) (changed []string, restarted []client.ObjectKey) {
 	changed = []string{}
 	servers, err := findServers(ctx, hub)
@@ -166,9 +141,13 @@ func showClusters(ctx context.Context, env Env, hub client.Client, remove bool) 
 	}
 	for i := range servers {
 		server, settings := client.ObjectKeyFromObject(&servers[i]), client.ObjectKey{Namespace: servers[i].Namespace, Name: configMapOf(&servers[i])}
-		different, err := writeEntries(ctx, hub, settings, remove)
+		if !remove && !knowsColumns(&servers[i]) {
+			env.sayf("warning: Argo's UI: the image of deployment %s does not say that it is Argo v3.5 or later, which knows %s: it is left as it is", server, columnsKey)
+			continue
+		}
+		different, err := writeColumn(ctx, hub, settings, remove)
 		if err != nil {
-			env.sayf("warning: Argo's UI, ConfigMap %s: %v", settings, err)
+			env.sayf("warning: Argo's UI does not show clusters: ConfigMap %s: %v", settings, err)
 		}
 		if different {
 			changed = append(changed, settings.String())
@@ -187,7 +166,7 @@ func showClusters(ctx context.Context, env Env, hub client.Client, remove bool) 
 		if remove {
 			verb = "loses"
 		}
-		env.sayf("Argo's UI %s a column for the cluster and a link (ConfigMap %s), and its server is started anew", verb, strings.Join(changed, ", "))
+		env.sayf("Argo's UI %s a column for the cluster (ConfigMap %s), and its server is started anew", verb, strings.Join(changed, ", "))
 	}
 	return changed, restarted
 }
@@ -198,36 +177,33 @@ func restart(ctx context.Context, env Env, hub client.Client, deployment *appsv1
 	return hub.Patch(ctx, deployment, client.RawPatch(types.MergePatchType, []byte(patch)))
 }
 
-// writeEntries adds our entries to a ConfigMap or removes them, and reports whether that changed it. A ConfigMap that is missing is not made: Argo
-// has no settings then, and its controller does not start.
-func writeEntries(ctx context.Context, hub client.Client, key client.ObjectKey, remove bool) (changed bool, err error) {
+// writeColumn adds our column to a ConfigMap or removes it, and reports whether that changed it. A ConfigMap that is missing is not made: without one
+// Argo does not start.
+func writeColumn(ctx context.Context, hub client.Client, key client.ObjectKey, remove bool) (changed bool, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		var settings corev1.ConfigMap
 		if err := hub.Get(ctx, key, &settings); err != nil {
 			return err
 		}
-		data, refused := settings.Data, error(nil)
-		for _, entry := range uiEntries {
-			if remove {
-				data = entry.remove(data)
-			} else if data, err = entry.add(data); err != nil && refused == nil {
-				refused = err
+		data := withoutColumn(settings.Data)
+		if !remove {
+			if data, err = withColumn(settings.Data); err != nil {
+				return err
 			}
 		}
-		if changed = !maps.Equal(data, settings.Data); !changed {
-			return refused
+		if maps.Equal(data, settings.Data) {
+			return nil
 		}
 		settings.Data = data
-		if err := hub.Update(ctx, &settings); err != nil {
-			changed = false
-			return err
-		}
-		return refused
+		err := hub.Update(ctx, &settings)
+		changed = err == nil
+		return err
 	})
-	if remove {
-		err = client.IgnoreNotFound(err)
-	} else if apierrors.IsNotFound(err) {
-		err = fmt.Errorf("it does not exist: make it, or name the right one with --configmap of Argo's server, and run install again")
+	switch {
+	case remove:
+		return changed, client.IgnoreNotFound(err)
+	case apierrors.IsNotFound(err):
+		return false, errors.New("it does not exist: make it, or name the right one with --configmap of Argo's server, and run install again")
 	}
 	return changed, err
 }

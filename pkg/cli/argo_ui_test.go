@@ -5,32 +5,31 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
-// TestUIEntries adds our column to what somebody has, and removes it again.
-func TestUIEntries(t *testing.T) {
-	column := uiEntries[0]
-	ours := "- " + column.line + "\n"
+// TestColumn adds our column to what somebody has, and removes it again.
+func TestColumn(t *testing.T) {
+	const ours = "- " + clusterColumn + "\n"
 	cases := map[string]struct {
 		reason     string
 		data, want map[string]string // want nil for an error
 	}{
 		"Empty":    {"no settings at all", nil, map[string]string{"columns": ours}},
 		"Others":   {"other settings stay", map[string]string{"links": "- a\n", "parallelism": "4"}, map[string]string{"links": "- a\n", "parallelism": "4", "columns": ours}},
-		"Theirs":   {"behind somebody's, comments and all", map[string]string{"columns": "# team\n- name: Team # a\n  type: label\n  key: team\n"}, map[string]string{"columns": "# team\n- name: Team # a\n  type: label\n  key: team\n" + ours}},
-		"Indented": {"as theirs are", map[string]string{"columns": "  - {name: a}\n  - {name: b}"}, map[string]string{"columns": "  - {name: a}\n  - {name: b}\n  " + ours}},
-		"Config":   {"all settings in one, as of Argo's Helm chart", map[string]string{"config": "parallelism: 4"}, map[string]string{"config": "parallelism: 4\ncolumns:\n" + ours}},
+		"Theirs":   {"behind somebody's, comments and all", map[string]string{"columns": "# team\n- name: Team # a\n  key: team\n"}, map[string]string{"columns": "# team\n- name: Team # a\n  key: team\n" + ours}},
+		"Indented": {"as theirs are", map[string]string{"columns": "  - {name: a}\n  - {name: b}\n"}, map[string]string{"columns": "  - {name: a}\n  - {name: b}\n  " + ours}},
 		"Flow":     {"nothing can be put behind it", map[string]string{"columns": "[{name: a}]"}, nil},
-		"Filled":   {"where the list ends is not known", map[string]string{"config": "columns:\n- name: a\nlinks: []\n"}, nil},
-		"EmptyKey": {"it would be there twice", map[string]string{"config": "columns: []\n"}, nil},
 		"Broken":   {"no YAML", map[string]string{"columns": "- {"}, nil},
+		"Config":   {"all settings in one text: it is somebody's", map[string]string{"config": "parallelism: 4"}, nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, err := column.add(tc.data)
+			got, err := withColumn(tc.data)
 			if tc.want == nil {
-				if err == nil || cmp.Diff(tc.data, got) != "" {
+				if err == nil || !strings.Contains(err.Error(), "columns") || cmp.Diff(tc.data, got) != "" {
 					t.Errorf("%s: %v, %v: want an error and nothing changed", tc.reason, got, err)
 				}
 				return
@@ -38,38 +37,31 @@ func TestUIEntries(t *testing.T) {
 			if diff := cmp.Diff(tc.want, got); err != nil || diff != "" {
 				t.Fatalf("%s: %v (-want +got):\n%s", tc.reason, err, diff)
 			}
-			if again, err := column.add(got); err != nil || cmp.Diff(got, again) != "" {
+			if again, err := withColumn(got); err != nil || cmp.Diff(got, again) != "" {
 				t.Errorf("a second time: %v, %v", again, err)
 			}
-			before := map[string]string{}
-			for key, text := range tc.data {
-				before[key] = text
-				if text != got[key] {
-					before[key] = ended(text)
-				}
-			}
-			if diff := cmp.Diff(before, column.remove(got)); diff != "" {
+			if diff := cmp.Diff(tc.data, withoutColumn(got), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("removed again (-want +got):\n%s", diff)
 			}
 		})
 	}
-	// Both lists are in one ConfigMap, and one written by hand in other words is the same entry.
-	data := map[string]string{"config": "a: b\n"}
-	for _, entry := range uiEntries {
-		var err error
-		if data, err = entry.add(data); err != nil {
-			t.Fatal(err)
+	for _, byHand := range []map[string]string{{"columns": "- name: Cluster\n  type: label\n  key: stellarflow.io/cluster\n"}, {"config": "columns: [" + clusterColumn + "]"}} {
+		if got, err := withColumn(byHand); err != nil || cmp.Diff(byHand, got) != "" || cmp.Diff(byHand, withoutColumn(byHand)) != "" {
+			t.Errorf("one of somebody's that is the same: %v, %v", got, err)
 		}
 	}
-	for _, entry := range uiEntries {
-		data = entry.remove(data)
-	}
-	if data["config"] != "a: b\n" {
-		t.Errorf("after both were added and removed: %q", data["config"])
-	}
-	byHand := map[string]string{"columns": "- name: Cluster\n  type: label\n  key: stellarflow.io/cluster\n"}
-	if got, err := column.add(byHand); err != nil || cmp.Diff(byHand, got) != "" || cmp.Diff(byHand, column.remove(byHand)) != "" {
-		t.Errorf("one of somebody's that is the same: %v, %v", got, err)
+}
+
+func TestKnowsColumns(t *testing.T) {
+	for image, want := range map[string]bool{
+		"quay.io/argoproj/argocli:v3.7.18": true, "argocli:v3.5.0": true, "argocli:v4.0.1@sha256:00": true,
+		"argocli:v3.4.17": false, "argocli:latest": false, "argocli@sha256:00": false, "argocli": false,
+	} {
+		deployment := &appsv1.Deployment{}
+		deployment.Spec.Template.Spec.Containers = []corev1.Container{{Image: "proxy:v9.9"}, {Image: image, Args: []string{"server"}}}
+		if got := knowsColumns(deployment); got != want {
+			t.Errorf("%s: %t", image, got)
+		}
 	}
 }
 

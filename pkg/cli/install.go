@@ -71,8 +71,8 @@ those that run do not act on this hub's. Without --profile the hub keeps the one
 Where the Argo controller of the hub archives Workflows (persistence.archive in its ConfigMap), those that are placed are archived
 too. --archive says so of a controller that is not found by its Deployment, and of several that do not do the same.
 
-The UI of Argo's servers on the hub gets a column Cluster and a link to the other Workflows on a Workflow's cluster: entries of columns and
-links in their ConfigMap, which they read when they are started anew. --argo-ui=false leaves them alone.`,
+The UI of Argo's servers on the hub gets a column Cluster: an entry of columns in their ConfigMap, which they read when they are started anew.
+--argo-ui=false adds none; --dry-run does not show it.`,
 		Example: "  stellarflow install --artifact-store .fleet/minio.env\n  stellarflow install --artifact-store s3.env --profile dedicated --dry-run",
 		Args:    none,
 	}

@@ -177,7 +177,8 @@ func plantings(store artifact.Store, bucket string, node wfv1.NodeStatus) map[st
 		return place
 	}
 	status := func(template string, s3 map[string]any) map[string]any {
-		return map[string]any{"phase": "Succeeded", "nodes": map[string]any{node.ID: map[string]any{
+		repository := map[string]any{"default": true, "artifactRepository": map[string]any{"s3": map[string]any{"endpoint": store.Endpoint, "bucket": store.Bucket}}}
+		return map[string]any{"phase": "Succeeded", "artifactRepositoryRef": repository, "nodes": map[string]any{node.ID: map[string]any{
 			"id": node.ID, "name": node.Name, "displayName": node.DisplayName, "type": "Pod", "phase": "Succeeded", "templateName": template,
 			"outputs": map[string]any{"artifacts": []any{map[string]any{"name": "main-logs", "s3": s3}}},
 		}}}

@@ -287,6 +287,19 @@ func TestRetry(t *testing.T) {
 			t.Errorf("it says %q, %s", said, describe(shown))
 		}
 	})
+	t.Run("it has one pod, and nothing is left of it", func(t *testing.T) {
+		a.running(t, ns, "single", "cluster1")
+		wec.argo(t, ns, "single", "Failed")
+		a.hub.waitFor(t, ns, "single", "the end", inPhase("Failed"))
+		a.trusted(t, ns, "single")
+		a.act(t, "single", func(w *v1alpha1.Workflow) {
+			argoRetry("single")(w)
+			w.Status.Nodes = nil
+		})
+		wec.waitFor(t, ns, "single", "the retry", func(w *unstructured.Unstructured) bool { return phase(w) == "Running" && nodePhase(w, "single") == "" })
+		wec.argo(t, ns, "single", "Succeeded")
+		a.hub.waitFor(t, ns, "single", "the end", func(w *unstructured.Unstructured) bool { return phase(w) == "Succeeded" && noIntents(w) })
+	})
 	t.Run("its base has changed", func(t *testing.T) {
 		a.running(t, ns, "moved", "cluster1")
 		a.fails(t, ns, "moved")

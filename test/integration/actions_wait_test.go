@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,9 +58,9 @@ func TestActionsWait(t *testing.T) {
 	}
 	wec.waitFor(t, ns, "declined", "the last word", func(w *unstructured.Unstructured) bool { return nodePhase(w, "declined-1") == "Failed" })
 	// Nobody lets the step go on with the answer of another.
-	shown = c.hub.waitFor(t, ns, "answered", "the refusal of both", noIntents)
+	shown = c.hub.waitFor(t, ns, "answered", "the refusal", noIntents)
 	said, counts := shown.GetAnnotations()[stellarflow.AnnotationRefused], stellarflow.ActionsOf(shown)
-	if !strings.Contains(said, "has got a value there meanwhile; nor was the resume of the same step") || counts[stellarflow.IntentSet].Refused != 1 || counts[stellarflow.IntentResume].Refused != 1 {
+	if !strings.Contains(said, "has got a value there meanwhile; the resume that was asked after it leaves this step as it is") || counts[stellarflow.IntentSet].Refused != 1 || counts[stellarflow.IntentResume].Done != 1 {
 		t.Errorf("it says %q, and counts %v", said, counts)
 	}
 	if nodePhase(wec.get(t.Context(), ns, "answered"), "answered-1") != "Running" {
@@ -80,34 +82,53 @@ func endNode(id string, phase v1alpha1.NodePhase) func(*v1alpha1.Workflow) {
 	}
 }
 
-// TestSuspendBeforeTheCreate suspends what is placed and not created yet: it is created suspended, so that nothing of it begins.
+// TestSuspendBeforeTheCreate suspends what is placed and not created yet, because its cluster takes nothing or is slow: it is created suspended, so that
+// nothing of it begins.
 func TestSuspendBeforeTheCreate(t *testing.T) {
-	var held atomic.Bool
+	var refuses, slow atomic.Bool
+	var namespace atomic.Value
+	asked := make(chan struct{}) // closed when the suspension is asked for
 	a, _ := setUpActing(t, managerOptions{wecTransport: func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
-			if held.Load() && r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/workflows") {
+			switch workflow := strings.Contains(r.URL.Path, "/workflows"); {
+			case workflow && r.Method == http.MethodPost && refuses.Load():
 				return nil, errors.New("the connection is lost")
+			case !workflow && slow.Load() && strings.Contains(r.URL.Path, "/namespaces/"+namespace.Load().(string)) && slow.CompareAndSwap(true, false):
+				<-asked
 			}
 			return next.RoundTrip(r)
 		})
 	}})
 	wec, ns := a.wecs["cluster1"], a.ns
-	held.Store(true)
-	a.submit(t, ns, "early", "cluster1")
-	a.hub.waitFor(t, ns, "early", "the placement", func(w *unstructured.Unstructured) bool { return w.GetLabels()[stellarflow.LabelCluster] != "" })
-	request := `{"metadata":{"annotations":{"stellarflow.io/request":"suspend"}}}`
-	if _, err := a.alice.Resource(stellarflow.Workflows).Namespace(ns).Patch(t.Context(), "early", types.MergePatchType, []byte(request), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
+	suspend := func(name string) {
+		t.Helper()
+		a.hub.waitFor(t, ns, name, "the placement", func(w *unstructured.Unstructured) bool { return w.GetLabels()[stellarflow.LabelCluster] != "" })
+		request := `{"metadata":{"annotations":{"stellarflow.io/request":"suspend"}}}`
+		if _, err := a.alice.Resource(stellarflow.Workflows).Namespace(ns).Patch(t.Context(), name, types.MergePatchType, []byte(request), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	held.Store(false)
-	created := wec.waitFor(t, ns, "early", "the WEC copy", exists)
-	if !suspended(created) || created.GetGeneration() != 1 {
-		t.Errorf("it was created without the suspension: generation %d, %s", created.GetGeneration(), describe(created))
-	}
-	wec.argo(t, ns, "early", "Running")
-	shown := a.hub.waitFor(t, ns, "early", "the suspension", noIntents)
-	if shown.GetAnnotations()[stellarflow.AnnotationSuspended] != "true" || stellarflow.ActionsOf(shown)[stellarflow.IntentSuspend].Done != 1 {
-		t.Errorf("the hub copy says %v", shown.GetAnnotations())
+	namespace.Store(ns)
+	slow.Store(true)
+	a.submit(t, ns, "slow", "cluster1")
+	eventually(t, "a request that is held", func(context.Context) (bool, string) { return !slow.Load(), "none came" })
+	suspend("slow")
+	<-time.After(1100 * time.Millisecond) // what was read is younger before that
+	close(asked)
+	refuses.Store(true)
+	a.submit(t, ns, "away", "cluster1")
+	suspend("away")
+	refuses.Store(false)
+	for _, name := range []string{"slow", "away"} {
+		created := wec.waitFor(t, ns, name, "the WEC copy", exists)
+		if !suspended(created) || created.GetGeneration() != 1 {
+			t.Errorf("%s was created without the suspension: generation %d, %s", name, created.GetGeneration(), describe(created))
+		}
+		wec.argo(t, ns, name, "Running")
+		shown := a.hub.waitFor(t, ns, name, "the suspension", noIntents)
+		if shown.GetAnnotations()[stellarflow.AnnotationSuspended] != "true" || stellarflow.ActionsOf(shown)[stellarflow.IntentSuspend].Done != 1 {
+			t.Errorf("the hub copy %s says %v", name, shown.GetAnnotations())
+		}
 	}
 }
 
@@ -116,14 +137,32 @@ func TestAskedIsNotDeleted(t *testing.T) {
 	address := sharedClusters(t).serveWebhook(t)
 	c, b, ns := setUpBetween(t, managerOptions{webhook: address})
 	a := acting{c, ns, address, c.hub.as(t, "alice")}
-	a.running(t, ns, "ended", "cluster1")
-	a.fails(t, ns, "ended")
-	a.trusted(t, ns, "ended")
+	a.running(t, ns, "given-up", "cluster1")
+	a.trusted(t, ns, "given-up")
+	names := []string{"ended", "history"}
+	for _, name := range names {
+		a.running(t, ns, name, "cluster1")
+		a.fails(t, ns, name)
+		a.trusted(t, ns, name)
+	}
+	mustPatch(t, a, "history", `{"metadata":{"labels":{"workflows.argoproj.io/cron-workflow":"nightly"}}}`)
+	a.trusted(t, ns, "history")
 	b.freeze()
-	a.act(t, "ended", argoRetry("ended"))
+	for _, name := range names {
+		a.act(t, name, argoRetry(name))
+	}
 	controller := c.hub.as(t, argoController).Resource(stellarflow.Workflows).Namespace(ns)
 	if err := controller.Delete(t.Context(), "ended", metav1.DeleteOptions{}); !refusedWith(err, "its cluster has not done yet") {
 		t.Errorf("the controller deletes it: %v", err)
+	}
+	if err := controller.Delete(t.Context(), "history", metav1.DeleteOptions{}); err != nil { // or no further run of its CronWorkflow would start
+		t.Errorf("the controller cannot keep to the history limit: %v", err)
+	}
+	mustPatch(t, a, "given-up", `{"metadata":{"annotations":{"stellarflow.io/request":"suspend"}}}`)
+	mustPatch(t, a, "given-up", `{"metadata":{"annotations":{"stellarflow.io/request":"abandon"}}}`)
+	given := c.hub.waitFor(t, ns, "given-up", "that it is given up", func(w *unstructured.Unstructured) bool { return stellarflow.Abandoned(w) })
+	if counts := stellarflow.ActionsOf(given); !noIntents(given) || counts[stellarflow.IntentSuspend].Refused != 1 || !strings.Contains(given.GetAnnotations()[stellarflow.AnnotationRefused], "it was given up") {
+		t.Errorf("what is asked of what was given up: %v", given.GetAnnotations())
 	}
 	b.thaw()
 	c.wecs["cluster1"].waitFor(t, ns, "ended", "the retry", inPhase("Running"))

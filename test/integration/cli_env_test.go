@@ -246,9 +246,8 @@ func wantArgoUI(t *testing.T, s *server, shown bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	columns, links := settings.Data["columns"], settings.Data["links"]
-	if strings.Contains(columns, stellarflow.LabelCluster) != shown || strings.Contains(links, stellarflow.LabelCluster) != shown ||
-		!strings.HasPrefix(columns, "- {name: Team, type: label, key: team}\n") {
+	columns := settings.Data["columns"]
+	if strings.Contains(columns, stellarflow.LabelCluster) != shown || !strings.HasPrefix(columns, "- {name: Team, type: label, key: team}\n") {
 		t.Errorf("the settings of Argo's server, which are to show the cluster (%t): %v", shown, settings.Data)
 	}
 	deployment, err := s.core.AppsV1().Deployments("argo").Get(t.Context(), "argo-server", metav1.GetOptions{})

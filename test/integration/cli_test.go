@@ -71,8 +71,8 @@ func testInstall(t *testing.T, c *commandLine) {
 	deployArgoServer(t, c.hub, "team", nil)
 	c.must([]string{
 		"Argo controller on the hub: system:serviceaccount:argo:argo v3.7.18", "system:serviceaccount:team:default",
-		"Argo's UI gets a column for the cluster and a link (ConfigMap argo/workflow-controller-configmap)",
-		"warning: Argo's UI, ConfigMap team/workflow-controller-configmap: it does not exist",
+		"Argo's UI gets a column for the cluster (ConfigMap argo/workflow-controller-configmap)",
+		"warning: Argo's UI does not show clusters: ConfigMap team/workflow-controller-configmap: it does not exist",
 	}, install...)
 	wantArgoUI(t, c.hub, true)
 
@@ -331,7 +331,7 @@ func testUninstall(t *testing.T, c *commandLine) {
 	c.refuses(cli.ExitFailure, "1 placed Workflows are unfinished:\n  default/unfinished on cluster1", "uninstall", hub)
 	c.must([]string{
 		"these may still run on their clusters", "removed finalizer stellarflow.io/cleanup from 2 Workflows", "their CRDs stay",
-		"Argo's UI loses a column for the cluster and a link (ConfigMap argo/workflow-controller-configmap)",
+		"Argo's UI loses a column for the cluster (ConfigMap argo/workflow-controller-configmap)",
 	}, "uninstall", hub, "--force")
 	wantArgoUI(t, c.hub, false)
 	list, err := workflows(c.hub.dynamic).List(t.Context(), metav1.ListOptions{})

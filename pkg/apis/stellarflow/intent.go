@@ -174,20 +174,23 @@ func AskSuspension(text string) bool {
 	return json.Unmarshal([]byte(text), &intents) == nil && slices.ContainsFunc(intents, func(i Intent) bool { return i.Whole || i.Kind == IntentSuspend })
 }
 
-// Queue adds an intent to those that wait. What it contradicts is dropped: of two the last one wins. The intents given are not changed.
+// Queue adds an intent to those that wait. What it contradicts is dropped: of two the last one wins, but a resume of the whole Workflow leaves a
+// step as it was asked for by itself, as it would where that is done at once. The intents given are not changed.
 func Queue(waiting []Intent, next Intent) []Intent {
+	next.Caller = OneLine(next.Caller, maxCaller)
+	next.Nodes = cloned(next.Nodes)
 	var queued []Intent
 	for _, earlier := range waiting {
-		if left, asks := overruled(earlier, next); asks {
+		if left, asks := overruled(earlier, &next); asks {
 			queued = append(queued, left)
 		}
 	}
-	next.Caller = OneLine(next.Caller, maxCaller)
 	return append(queued, next)
 }
 
-// overruled is what is left of an intent when another is asked for after it; asks is false if that is nothing.
-func overruled(earlier, next Intent) (left Intent, asks bool) {
+// overruled is what is left of an intent when another is asked for after it; asks is false if that is nothing. It takes from next what the earlier one
+// has said of a step.
+func overruled(earlier Intent, next *Intent) (left Intent, asks bool) {
 	switch {
 	case earlier.Kind == IntentRetry:
 		return earlier, next.Kind != IntentRetry
@@ -196,52 +199,100 @@ func overruled(earlier, next Intent) (left Intent, asks bool) {
 	case next.Kind == IntentSuspend:
 		earlier.Whole = false
 	}
-	nodes := map[string]NodeChange{}
+	nodes := cloned(earlier.Nodes)
 	for id, change := range earlier.Nodes {
 		later, both := next.Nodes[id]
-		if both && later.Phase != "" && change.Phase != "" {
-			continue // of two ends the last one counts, with its outputs
-		}
-		change.Outputs = without(change.Outputs, later.Outputs)
-		if change.Phase != "" || change.Message != "" || len(change.Outputs) > 0 {
-			nodes[id] = change
+		switch {
+		case !both:
+		case next.Whole && !earlier.Whole: // it ends all steps that are left, with what they are given by default
+			if later.Outputs = without(later.Outputs, change.Outputs); change.Phase != "" {
+				delete(next.Nodes, id)
+			} else {
+				next.Nodes[id] = later
+			}
+		case change.Phase == "":
+			if change.Outputs = without(change.Outputs, later.Outputs); change.Message == "" && len(change.Outputs) == 0 {
+				delete(nodes, id)
+			} else {
+				nodes[id] = change
+			}
+		case later.Phase == change.Phase:
+			later.Outputs = with(later.Outputs, change.Outputs)
+			next.Nodes[id], next.Outputs = later, with(next.Outputs, earlier.Outputs)
+			delete(nodes, id)
+		case later.Phase != "":
+			delete(nodes, id)
 		}
 	}
 	earlier.Nodes = nodes
-	return earlier, earlier.Whole || len(nodes) > 0
+	return earlier, earlier.Whole && !next.Whole || len(nodes) > 0
 }
 
 // without returns the values whose names others do not have.
 func without(values, others map[string]string) map[string]string {
 	var left map[string]string
 	for name, value := range values {
-		if _, both := others[name]; both {
-			continue
+		if _, both := others[name]; !both {
+			left = with(left, map[string]string{name: value})
 		}
-		if left == nil {
-			left = map[string]string{}
-		}
-		left[name] = value
 	}
 	return left
 }
 
-// CountingOn splits intents that wait into those that are for a suspended node of a refused one, and the rest. They were asked by
-// somebody who saw that one as done: a step would go on without the value that was set for it.
-func CountingOn(refused Intent, waiting []Intent) (counting, rest []Intent) {
-	for _, later := range waiting {
-		if sharesNode(refused, later) {
-			counting = append(counting, later)
-		} else {
-			rest = append(rest, later)
-		}
+// with returns values and those of others that they do not have.
+func with(values, others map[string]string) map[string]string {
+	if len(values)+len(others) == 0 {
+		return values
 	}
-	return counting, rest
+	all := map[string]string{}
+	for name, value := range others {
+		all[name] = value
+	}
+	for name, value := range values {
+		all[name] = value
+	}
+	return all
 }
 
-func sharesNode(a, b Intent) bool {
-	for id := range a.Nodes {
-		if _, both := b.Nodes[id]; both {
+// cloned is a copy of changes, nil for none.
+func cloned(changes map[string]NodeChange) map[string]NodeChange {
+	if len(changes) == 0 {
+		return nil
+	}
+	all := map[string]NodeChange{}
+	for id, change := range changes {
+		all[id] = change
+	}
+	return all
+}
+
+// CountingOn splits intents that wait into those that count on a refused one, and the rest. They are for the same suspended node, and were asked by
+// somebody who saw the other as done: a step would go on without the value that was set for it. A resume of the whole Workflow is among the
+// rest, without those nodes; spared says that there is one.
+func CountingOn(refused Intent, waiting []Intent) (counting, rest []Intent, spared bool) {
+	doubtful := cloned(refused.Nodes)
+	for _, later := range waiting {
+		switch shares := sharesNode(doubtful, later.Nodes); {
+		case shares && !later.Whole:
+			counting = append(counting, later)
+			for id, change := range later.Nodes {
+				doubtful[id] = change
+			}
+			continue
+		case shares:
+			spared, later.Nodes = true, cloned(later.Nodes)
+			for id := range doubtful {
+				delete(later.Nodes, id)
+			}
+		}
+		rest = append(rest, later)
+	}
+	return counting, rest, spared
+}
+
+func sharesNode(a, b map[string]NodeChange) bool {
+	for id := range a {
+		if _, both := b[id]; both {
 			return true
 		}
 	}

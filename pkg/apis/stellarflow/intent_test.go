@@ -16,6 +16,8 @@ func TestQueue(t *testing.T) {
 	ends := func(phase string) map[string]NodeChange { return map[string]NodeChange{"a": {Phase: phase}} }
 	yes := map[string]NodeChange{"a": {Outputs: map[string]string{"approve": "yes", "by": "x"}}}
 	no := map[string]NodeChange{"a": {Outputs: map[string]string{"approve": "no"}}}
+	answered := map[string]NodeChange{"a": {Phase: "Succeeded", Outputs: map[string]string{"approve": "yes"}}}
+	byDefault := map[string]NodeChange{"a": {Phase: "Succeeded", Outputs: map[string]string{"approve": "no"}}}
 	wholeOf := func(nodes map[string]NodeChange) Intent {
 		intent := whole
 		intent.Nodes = nodes
@@ -35,7 +37,13 @@ func TestQueue(t *testing.T) {
 		"OfANode":        {"a node is no Workflow", []Intent{suspend}, on("1", IntentResume, ends("Succeeded")), []Intent{suspend, on("1", IntentResume, ends("Succeeded"))}},
 		"RetryAgain":     {"the last one knows more", []Intent{retry}, Intent{ID: "2", Kind: IntentRetry}, []Intent{{ID: "2", Kind: IntentRetry}}},
 		"ResumeStop":     {"the step is declined", []Intent{on("1", IntentResume, ends("Succeeded"))}, on("2", IntentSet, ends("Failed")), []Intent{on("2", IntentSet, ends("Failed"))}},
-		"StopResume":     {"and approved", []Intent{on("1", IntentSet, ends("Failed"))}, wholeOf(ends("Succeeded")), []Intent{wholeOf(ends("Succeeded"))}},
+		"DeclineResume":  {"where it is done at once the resume would find it ended", []Intent{on("1", IntentSet, ends("Failed"))}, wholeOf(ends("Succeeded")), []Intent{on("1", IntentSet, ends("Failed")), whole}},
+		"AnswerResume":   {"the answer that somebody gave, not the default", []Intent{on("1", IntentSet, answered)}, wholeOf(byDefault), []Intent{on("1", IntentSet, answered), whole}},
+		"SetResume":      {"likewise, where the answer came first", []Intent{on("1", IntentSet, yes)}, wholeOf(byDefault), []Intent{on("1", IntentSet, yes), wholeOf(ends("Succeeded"))}},
+		"ResumeTwice":    {"once is enough", []Intent{wholeOf(ends("Succeeded"))}, Intent{ID: "2", Kind: IntentResume, Whole: true}, []Intent{wholeOf(ends("Succeeded")), {ID: "2", Kind: IntentResume, Whole: true}}},
+		"ResumeAgain":    {"the same", []Intent{wholeOf(ends("Succeeded"))}, wholeOf(ends("Succeeded")), []Intent{wholeOf(ends("Succeeded"))}},
+		"AnswerSelected": {"the answer goes with the end", []Intent{on("1", IntentSet, answered)}, on("2", IntentResume, ends("Succeeded")), []Intent{on("2", IntentResume, answered)}},
+		"StopThenResume": {"of two about this step the last counts", []Intent{on("1", IntentSet, ends("Failed"))}, on("2", IntentResume, ends("Succeeded")), []Intent{on("2", IntentResume, ends("Succeeded"))}},
 		"WholeThenStop":  {"the rest is resumed", []Intent{wholeOf(map[string]NodeChange{"a": {Phase: "Succeeded"}, "b": {Phase: "Succeeded"}})}, on("2", IntentSet, ends("Failed")), []Intent{wholeOf(map[string]NodeChange{"b": {Phase: "Succeeded"}}), on("2", IntentSet, ends("Failed"))}},
 		"OtherNode":      {"they have nothing to do with each other", []Intent{on("1", IntentResume, ends("Succeeded"))}, on("2", IntentSet, map[string]NodeChange{"b": {Phase: "Failed"}}), []Intent{on("1", IntentResume, ends("Succeeded")), on("2", IntentSet, map[string]NodeChange{"b": {Phase: "Failed"}})}},
 		"SetThenResume":  {"as the UI does it", []Intent{on("1", IntentSet, yes)}, on("2", IntentResume, ends("Succeeded")), []Intent{on("1", IntentSet, yes), on("2", IntentResume, ends("Succeeded"))}},
@@ -74,17 +82,22 @@ func TestCountingOn(t *testing.T) {
 		}
 		return intent
 	}
-	counting, rest := CountingOn(of("1", "a"), []Intent{of("2", "a", "b"), of("3", "b"), {ID: "4", Kind: IntentSuspend}, of("5", "a")})
 	ids := func(intents []Intent) (ids []types.UID) {
 		for _, intent := range intents {
 			ids = append(ids, intent.ID)
 		}
 		return ids
 	}
-	if diff := cmp.Diff([][]types.UID{{"2", "5"}, {"3", "4"}}, [][]types.UID{ids(counting), ids(rest)}); diff != "" {
-		t.Errorf("counting and rest (-want +got):\n%s", diff)
+	whole := of("6", "a", "c")
+	whole.Whole = true
+	counting, rest, spared := CountingOn(of("1", "a"), []Intent{of("2", "a", "b"), of("3", "b"), {ID: "4", Kind: IntentSuspend}, of("5", "c"), whole})
+	if diff := cmp.Diff([][]types.UID{{"2", "3"}, {"4", "5", "6"}}, [][]types.UID{ids(counting), ids(rest)}); diff != "" || !spared {
+		t.Errorf("counting and rest, spared %t (-want +got):\n%s", spared, diff)
 	}
-	if counting, rest := CountingOn(Intent{Kind: IntentSuspend}, []Intent{of("2", "a")}); len(counting) != 0 || len(rest) != 1 {
+	if left := rest[len(rest)-1]; !left.Whole || len(left.Nodes) != 1 || left.Nodes["c"].Phase == "" || len(whole.Nodes) != 2 {
+		t.Errorf("the resume of the whole: %+v, which was %+v", left, whole)
+	}
+	if counting, rest, spared := CountingOn(Intent{Kind: IntentSuspend}, []Intent{of("2", "a")}); len(counting) != 0 || len(rest) != 1 || spared {
 		t.Errorf("a refused suspension: %v, %v", counting, rest)
 	}
 }

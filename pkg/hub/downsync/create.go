@@ -96,6 +96,9 @@ func (c *Creator) Create(ctx context.Context, target Target, key types.Namespace
 	return result, nil
 }
 
+// fresh is how old the read may be that a WEC copy is made from: what people ask before the create is part of it.
+const fresh = time.Second
+
 // ready makes a WEC ready for a hub copy: its namespace, and what it needs there, which it returns as its record. It is false if the hub
 // copy has changed meanwhile: what it needs may take long to bring. All of it ends within Settle: what is remembered of what a create
 // counts on lives longer than that, and a slow WEC holds up no worker for good.
@@ -110,6 +113,7 @@ func (c *Creator) ready(ctx context.Context, target Target, hubCopy *unstructure
 }
 
 func (c *Creator) makeReady(ctx context.Context, target Target, hubCopy *unstructured.Unstructured) (record string, unchanged bool, err error) {
+	began := c.Now()
 	store, err := c.Store(ctx)
 	if err != nil {
 		return "", false, err
@@ -122,6 +126,9 @@ func (c *Creator) makeReady(ctx context.Context, target Target, hubCopy *unstruc
 		return "", false, err
 	}
 	version, err := c.prepare(ctx, target, hubCopy, baggage, store)
+	if version == "" && c.Now().Sub(began) > fresh {
+		version = hubCopy.GetResourceVersion()
+	}
 	if err != nil || version == "" {
 		return baggage.Record(), err == nil, err
 	}

@@ -156,6 +156,13 @@ func TestDecide(t *testing.T) {
 		"Retry": {"argo retry", end, retry, "", &stellarflow.Intent{
 			Kind: stellarflow.IntentRetry, Base: "hash", Retry: &stellarflow.RetryChange{Removed: []string{"-2"}, Reset: []string{""}, StartedAt: later},
 		}, false},
+		"RetryOfOnePod": {
+			"all that it had is gone, and Argo writes no nodes at all", func(w *v1alpha1.Workflow) {
+				end(w)
+				w.Status.Nodes = v1alpha1.Nodes{"wf": {ID: "wf", Name: "wf", Type: v1alpha1.NodeTypePod, Phase: v1alpha1.NodeFailed, StartedAt: began, FinishedAt: later}}
+			}, func(w *v1alpha1.Workflow) { retry(w); w.Status.Nodes = v1alpha1.Nodes{} }, "",
+			&stellarflow.Intent{Kind: stellarflow.IntentRetry, Base: "hash", Retry: &stellarflow.RetryChange{Removed: []string{""}, StartedAt: later}}, false,
+		},
 		"RetryWithParameters": {
 			"argo retry -p", end,
 			func(w *v1alpha1.Workflow) {

@@ -302,7 +302,7 @@ func retryOf(workflow string, old, next status) (*stellarflow.RetryChange, error
 		node.StartedAt = next.Nodes[id].StartedAt
 		nodes[id] = node
 	}
-	if !equal(nodes, next.Nodes) {
+	if len(nodes)+len(next.Nodes) > 0 && !equal(nodes, next.Nodes) { // Argo's programs write no nodes for none
 		return nil, errNoAction
 	}
 	return change, nil

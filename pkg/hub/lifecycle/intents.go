@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,11 +64,8 @@ func (s *Syncer) carryOut(ctx context.Context, c *cluster.Connection, v View, pa
 		result.again, err = s.do(ctx, c, left[0], pass)
 		switch {
 		case errors.As(err, &no):
-			counting, rest := stellarflow.CountingOn(left[0], left[1:])
-			why = refusal(left[0], c.Name, no.Message)
-			if len(counting) > 0 {
-				why = stellarflow.OneLine(fmt.Sprintf("%s; nor was the %s of the same step that was asked after it", why, counting[0].Kind), maxSaid)
-			}
+			counting, rest, spared := stellarflow.CountingOn(left[0], left[1:])
+			why = stellarflow.OneLine(refusal(left[0], c.Name, no.Message)+consequence(counting, spared), maxSaid)
 			result.refused, left = slices.Concat(left[:1], counting), rest
 		case err != nil:
 			result.failed = err
@@ -87,6 +85,18 @@ func (s *Syncer) carryOut(ctx context.Context, c *cluster.Connection, v View, pa
 		}
 	}
 	return result
+}
+
+// consequence says what a refusal means for what was asked after it of the same step.
+func consequence(counting []stellarflow.Intent, spared bool) string {
+	var said strings.Builder
+	for _, i := range counting {
+		_, _ = fmt.Fprintf(&said, "; nor was the %s of the same step that %s asked after it", i.Kind, i.Caller)
+	}
+	if spared {
+		said.WriteString("; the resume that was asked after it leaves this step as it is")
+	}
+	return said.String()
 }
 
 // unreadable takes away intents that admission did not write, and says so.

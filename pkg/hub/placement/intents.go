@@ -21,18 +21,31 @@ func (r *Reconciler) refuseIntents(ctx context.Context, key types.NamespacedName
 	if _, joined := r.Fleet.Get(placement.Cluster); joined {
 		return nil
 	}
-	asked, _ := stellarflow.IntentsOf(workflow) // what cannot be read is nothing to count
-	counts := stellarflow.ActionsOf(workflow).Add(nil, asked).String()
 	why := fmt.Sprintf("what was asked of it is not done: cluster %s has left. Resubmit it to run it again", placement.Cluster)
-	operations := append(hubcopy.Unchanged(workflow), hubcopy.Set(workflow, "annotations", map[string]*string{
-		stellarflow.AnnotationIntents: nil, stellarflow.AnnotationRefused: &why, stellarflow.AnnotationActions: &counts,
-	})...)
-	written, err := r.Hub.Patch(ctx, key, operations...)
+	written, err := r.Hub.Patch(ctx, key, append(hubcopy.Unchanged(workflow), declined(workflow, why)...)...)
 	if err == nil {
-		for _, intent := range asked {
-			r.Metrics.Requested(string(intent.Kind), metrics.ResultRefused)
-		}
+		r.countDeclined(workflow)
 		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventRequestRefused, "Request", "%s", why)
 	}
 	return err
+}
+
+// declined returns the operations that take what is asked off a hub copy, and say why; none if nothing is.
+func declined(workflow metav1.Object, why string) []hubcopy.Operation {
+	if workflow.GetAnnotations()[stellarflow.AnnotationIntents] == "" {
+		return nil
+	}
+	asked, _ := stellarflow.IntentsOf(workflow) // what cannot be read is nothing to count
+	counts := stellarflow.ActionsOf(workflow).Add(nil, asked).String()
+	return hubcopy.Set(workflow, "annotations", map[string]*string{
+		stellarflow.AnnotationIntents: nil, stellarflow.AnnotationRefused: &why, stellarflow.AnnotationActions: &counts,
+	})
+}
+
+// countDeclined counts what was taken off a hub copy, as it was before.
+func (r *Reconciler) countDeclined(workflow metav1.Object) {
+	asked, _ := stellarflow.IntentsOf(workflow)
+	for _, intent := range asked {
+		r.Metrics.Requested(string(intent.Kind), metrics.ResultRefused)
+	}
 }

@@ -117,6 +117,7 @@ func (r *Reconciler) abandon(ctx context.Context, key types.NamespacedName, plac
 	if err != nil {
 		return err
 	}
+	r.countDeclined(live)
 	if !again {
 		r.Metrics.Requested(stellarflow.RequestAbandon, metrics.ResultDone)
 		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventAbandoned, "Request", "%s", message)
@@ -134,6 +135,7 @@ func (r *Reconciler) abandoned(live *unstructured.Unstructured, message string, 
 	operations := append(hubcopy.Unchanged(live), hubcopy.Set(live, "annotations", map[string]*string{
 		stellarflow.AnnotationAbandoned: &since, stellarflow.AnnotationObserved: &empty, stellarflow.AnnotationRequest: nil, stellarflow.AnnotationSync: nil,
 	})...)
+	operations = append(operations, declined(live, "what was asked of it is not done: it was given up")...)
 	if !stellarflow.Completed(live) {
 		operations = append(operations, r.Hub.Ended(live, message, now)...)
 	}
