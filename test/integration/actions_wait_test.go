@@ -125,8 +125,10 @@ func TestSuspendBeforeTheCreate(t *testing.T) {
 			t.Errorf("%s was created without the suspension: generation %d, %s", name, created.GetGeneration(), describe(created))
 		}
 		wec.argo(t, ns, name, "Running")
-		shown := a.hub.waitFor(t, ns, name, "the suspension", noIntents)
-		if shown.GetAnnotations()[stellarflow.AnnotationSuspended] != "true" || stellarflow.ActionsOf(shown)[stellarflow.IntentSuspend].Done != 1 {
+		shown := a.hub.waitFor(t, ns, name, "the suspension", func(w *unstructured.Unstructured) bool {
+			return noIntents(w) && w.GetAnnotations()[stellarflow.AnnotationSuspended] == "true"
+		})
+		if stellarflow.ActionsOf(shown)[stellarflow.IntentSuspend].Done != 1 {
 			t.Errorf("the hub copy %s says %v", name, shown.GetAnnotations())
 		}
 	}
