@@ -19,6 +19,8 @@ const outageLimit = 4 * time.Minute
 func testOutage(t *testing.T, f *fleet) {
 	namespace := f.newNamespace(t, "outage")
 	stopped, cut := f.wecs["cluster1"], f.wecs["cluster2"]
+	a := actions{f, namespace}
+	failed := a.prepareAway(t, cut)
 	// The pod on the stopped cluster dies with its node, and Argo tries again; the other one never learns of the outage.
 	f.create(t, namespace, suspended("stopped", stopped.name, retried("sleep 30; echo survived")))
 	f.create(t, namespace, suspended("cut", cut.name, shell("sleep 30; echo unaware")))
@@ -33,6 +35,7 @@ func testOutage(t *testing.T, f *fleet) {
 		}
 		return nil
 	})
+	a.askAway(t, cut)
 	f.create(t, namespace, suspended("later", stopped.name, shell("echo later")))
 	f.hub.await(t, namespace, "later", "waits for the stopped cluster", func(workflow *wfv1.Workflow) error {
 		return wants(fmt.Sprintf("%s: %s", workflow.Status.Phase, workflow.Status.Message), "Pending: Waiting for a cluster.", stopped.name+": ")
@@ -70,7 +73,57 @@ func testOutage(t *testing.T, f *fleet) {
 		f.wantLastLog(t, workflow, wanted)
 		f.compareCopies(t, workflow, f.wecs[workflow.Labels[stellarflow.LabelCluster]])
 	}
+	a.doneOnce(t, cut, failed)
 	f.awaitCured(t, "cluster-unreachable", "cluster-lease", "cluster-not-connected", "workflows-not-synced")
+}
+
+// prepareAway creates what is acted on while its cluster is away, and returns the one that has failed.
+func (a actions) prepareAway(t *testing.T, cut *cluster) *wfv1.Workflow {
+	t.Helper()
+	for _, manifest := range []string{suspended("asked", cut.name, asking), suspended("declined", cut.name, pausing), failing("again", cut.name)} {
+		a.create(t, a.namespace, manifest)
+	}
+	a.waits(t, "asked", "ask")
+	a.waits(t, "declined", "pause")
+	return a.ran(t, "again", cut.name, wfv1.WorkflowFailed)
+}
+
+// askAway does with Argo's CLI what cannot be done now: it is taken, and people see that it waits.
+func (a actions) askAway(t *testing.T, cut *cluster) {
+	t.Helper()
+	a.must(t, "node", "set", "asked", "--node-field-selector", "displayName=ask", "--output-parameter", "answer=yes")
+	a.must(t, "resume", "asked", "--node-field-selector", "displayName=ask")
+	a.must(t, "stop", "declined", "--node-field-selector", "displayName=pause", "--message", "declined")
+	a.must(t, "retry", "again", "-p", "code=0")
+	for name, kinds := range map[string][]string{"asked": {"set", "resume"}, "declined": {"set"}, "again": {"retry"}} {
+		out, err := a.stellarflow(t, "explain", name, "-n", a.namespace)
+		for _, kind := range kinds {
+			if err == nil {
+				err = wants(out, kind+", asked by ", fmt.Sprintf("waits for cluster %q", cut.name))
+			}
+		}
+		if err != nil {
+			t.Errorf("explain %s: %v", name, err)
+		}
+	}
+}
+
+// doneOnce checks that what waited was done when the cluster was back, and not again.
+func (a actions) doneOnce(t *testing.T, cut *cluster, failed *wfv1.Workflow) {
+	t.Helper()
+	a.told(t, "asked", cut.name, "yes")
+	a.stopped(t, "declined", cut.name)
+	a.runsAgain(t, "again", failed)
+	if again := a.ran(t, "again", cut.name, wfv1.WorkflowSucceeded); good(failed) != good(again) {
+		t.Errorf("the step that had succeeded ran again: %s, then %s", good(failed), good(again))
+	}
+	for name, said := range map[string][]string{
+		"asked": {"set: done 1, refused 0.", "resume: done 1, refused 0."}, "declined": {"set: done 1, refused 0."}, "again": {"retry: done 1, refused 0."},
+	} {
+		if out, err := a.stellarflow(t, "explain", name, "-n", a.namespace); err != nil || wants(out, said...) != nil {
+			t.Errorf("explain %s: %v: %s", name, err, out)
+		}
+	}
 }
 
 // outageAilments checks what doctor finds while one cluster is stopped and the other cut off from the hub, but not from doctor. It returns
