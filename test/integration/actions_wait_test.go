@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -91,8 +93,12 @@ func TestSuspendBeforeTheCreate(t *testing.T) {
 	a, _ := setUpActing(t, managerOptions{wecTransport: func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			switch workflow := strings.Contains(r.URL.Path, "/workflows"); {
-			case workflow && r.Method == http.MethodPost && refuses.Load():
-				return nil, errors.New("the connection is lost")
+			case workflow && r.Method == http.MethodPost && refuses.Load(): // until one comes that was made after the suspension
+				body, _ := io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(body))
+				if !bytes.Contains(body, []byte(stellarflow.AnnotationApplied)) {
+					return nil, errors.New("the connection is lost")
+				}
 			case !workflow && slow.Load() && strings.Contains(r.URL.Path, "/namespaces/"+namespace.Load().(string)) && slow.CompareAndSwap(true, false):
 				<-asked
 			}
@@ -118,7 +124,6 @@ func TestSuspendBeforeTheCreate(t *testing.T) {
 	refuses.Store(true)
 	a.submit(t, ns, "away", "cluster1")
 	suspend("away")
-	refuses.Store(false)
 	for _, name := range []string{"slow", "away"} {
 		created := wec.waitFor(t, ns, name, "the WEC copy", exists)
 		if !suspended(created) || created.GetGeneration() != 1 {
