@@ -138,19 +138,31 @@ func TestSharedClaim(t *testing.T) {
 	})
 }
 
-// TestRepositoryTravels: without a shared store the namespace's default artifact repository comes along, with what of its Secrets the policy
-// shares; what it does not is said before anything starts. It goes after the last Workflow.
+// TestRepositoryTravels: without a shared store the namespace's default artifact repository comes along where the policy names it, with what of its
+// Secrets it shares; what it does not is said before anything starts. It goes after the last Workflow.
 func TestRepositoryTravels(t *testing.T) {
 	c, _, ns := setUp(t, managerOptions{timing: travelTiming()})
 	wec := c.wecs["cluster1"]
 	c.hub.permit(t, "secrets-hub.yaml")
 	wec.permit(t, "secrets-wec.yaml")
-	c.create(t, sharing(ns, "secrets", "access"))
+	both := sharing(ns, "secrets", "access")
+	both.Spec.Downsync = append(both.Spec.Downsync, sharing(ns, "configmaps", "artifact-repositories").Spec.Downsync[1])
+	c.create(t, both)
 	c.hub.put(t, ns, secret, "access", `{data: {k: MQ==}}`)
 	c.hub.put(t, ns, secret, "hidden", `{data: {k: MQ==}}`)
 	c.hub.put(t, ns, cm, "artifact-repositories", `{metadata: {annotations: {workflows.argoproj.io/default-artifact-repository: r}},
 		data: {r: "s3: {accessKeySecret: {name: access, key: k}, secretKeySecret: {name: hidden, key: k}}"}}`)
-	c.submit(t, ns, "w", ns, needing(`{entrypoint: main, templates: [{name: main, container: {image: busybox}}]}`))
+	const plain = `{entrypoint: main, templates: [{name: main, container: {image: busybox}}]}`
+	c.submit(t, ns, "unshared", "cluster1", needing(plain)) // by a policy that does not name it
+	wec.waitFor(t, ns, "unshared", "the WEC copy", exists)
+	eventually(t, "the repository that stays is said", func(ctx context.Context) (bool, string) {
+		said := c.eventsOf(ctx, "unshared")
+		return strings.Contains(said, `ConfigMap "artifact-repositories" (the default artifact repository) of the hub is not used on cluster`), said
+	})
+	if wec.look(t.Context(), t, ns, cm, "artifact-repositories") != nil {
+		t.Error("what nothing names takes the place of the cluster's own")
+	}
+	c.submit(t, ns, "w", ns, needing(plain))
 	wec.waitFor(t, ns, "w", "the WEC copy", exists)
 	for _, one := range []stellarflow.Reference{{Kind: cm, Name: "artifact-repositories"}, {Kind: secret, Name: "access"}} {
 		if got := wec.look(t.Context(), t, ns, one.Kind, one.Name); got == nil || got.GetLabels()[stellarflow.LabelDependency] != "true" {
