@@ -155,10 +155,6 @@ func TestRepositoryTravels(t *testing.T) {
 	const plain = `{entrypoint: main, templates: [{name: main, container: {image: busybox}}]}`
 	c.submit(t, ns, "unshared", "cluster1", needing(plain)) // by a policy that does not name it
 	wec.waitFor(t, ns, "unshared", "the WEC copy", exists)
-	eventually(t, "the repository that stays is said", func(ctx context.Context) (bool, string) {
-		said := c.eventsOf(ctx, "unshared")
-		return strings.Contains(said, `ConfigMap "artifact-repositories" (the default artifact repository) of the hub is not used on cluster`), said
-	})
 	if wec.look(t.Context(), t, ns, cm, "artifact-repositories") != nil {
 		t.Error("what nothing names takes the place of the cluster's own")
 	}

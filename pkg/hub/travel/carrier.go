@@ -183,19 +183,25 @@ func (b *baggage) look(ctx context.Context, need dependencies.Need) (item, map[s
 		it.action = dependencies.LeftOut
 		return it, nil, nil
 	}
+	content, err := b.follow(ctx, &it, sent)
+	return it, content, err
+}
+
+// follow decides about what would be sent of an object, nil for nothing, and returns its content if the Workflow will use a copy of it.
+func (b *baggage) follow(ctx context.Context, it *item, sent *unstructured.Unstructured) (map[string]any, error) {
 	if sent != nil {
 		it.version = dependencies.Version(sent)
 	}
 	decide := b.compare
-	if need.Implied {
+	if it.Implied {
 		decide = b.imply
 	}
-	if err := decide(ctx, &it); err != nil || sent == nil || !it.travels() {
-		return it, nil, err
+	if err := decide(ctx, it); err != nil || sent == nil || !it.travels() {
+		return nil, err
 	}
 	content := dependencies.Content(it.Kind, sent)
 	it.refers = content != nil
-	return it, content, nil
+	return content, nil
 }
 
 // unshared looks whether the WEC has what no policy lets travel. Where the hub may not look, as with Secrets by default, that is its

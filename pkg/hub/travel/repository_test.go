@@ -77,7 +77,8 @@ func TestRepository(t *testing.T) {
 		"Key": {"the key says which", naming, nil, `{"copied":["ConfigMap/artifact-repositories"]}`, []string{unshared}},
 		"Mounted": {
 			"it is the namespace's default, and a pod reads it", `{templates: [{container: {envFrom: [{configMapRef: {name: artifact-repositories}}]}}]}`, nil,
-			`{"copied":["ConfigMap/artifact-repositories"]}`, []string{unshared},
+			`{"copied":["ConfigMap/artifact-repositories"]}`,
+			[]string{unshared},
 		},
 		"Hidden": {
 			"whether its Secret is there is not known, and the repository is the hub's", naming,
