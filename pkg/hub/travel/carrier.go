@@ -321,7 +321,7 @@ func (b *baggage) ownRepository(ctx context.Context) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return b.refused(err, "get", reference)
 	}
-	if err == nil && hasKey(there, r.Key) {
+	if err == nil && hasKey(there, r.Key) && !dependencies.IsCopy(reference.Kind, there, b.carrier.HubID) { // the store's takes the place of a copy
 		return nil
 	}
 	return &downsync.Refusal{Reason: downsync.ReasonDependencyMissing, Message: fmt.Sprintf(

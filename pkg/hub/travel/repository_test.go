@@ -206,10 +206,14 @@ func TestOwnRepository(t *testing.T) {
 		reason, spec, onHub, onWEC string
 		refused                    bool
 	}{
-		"Nowhere":    {"it may be in the controller's namespace there", naming, ``, ``, false},
-		"Hub":        {"only the hub has it", naming, repositories, ``, true},
-		"Theirs":     {"the cluster has its own, without it", naming, repositories, `{data: {stellarflow: ours}}`, true},
-		"Both":       {"the cluster has it too", naming, repositories, `{data: {mine: theirs}}`, false},
+		"Nowhere": {"it may be in the controller's namespace there", naming, ``, ``, false},
+		"Hub":     {"only the hub has it", naming, repositories, ``, true},
+		"Theirs":  {"the cluster has its own, without it", naming, repositories, `{data: {stellarflow: ours}}`, true},
+		"Both":    {"the cluster has it too", naming, repositories, `{data: {mine: theirs}}`, false},
+		"Copy": {
+			"it came before there was a store, which takes its place now", naming, repositories,
+			`{metadata: {labels: {stellarflow.io/origin: hub-1, stellarflow.io/dependency: "true"}, annotations: {stellarflow.io/source: ConfigMap/argo/artifact-repositories}}, data: {mine: ours}}`, true,
+		},
 		"Store's":    {"each cluster has that", `{artifactRepositoryRef: {key: stellarflow}}`, repositories, ``, false},
 		"NoKey":      {"the shared store is the default there", `{artifactRepositoryRef: {configMap: artifact-repositories}}`, repositories, ``, false},
 		"Other":      {"another ConfigMap travels", `{artifactRepositoryRef: {configMap: repos, key: mine}}`, repositories, ``, false},
