@@ -34,9 +34,13 @@ func Chooses(policy *v1alpha1.BindingPolicy, resource string) bool {
 	return slices.ContainsFunc(parse(policy).clauses, func(c clause) bool { return c.lists(resource) && c.chooses() })
 }
 
-// lists reports whether the clause names, in so many words, a resource that travels only where a policy says so.
+// lists reports whether the clause names, in so many words, a resource that travels only where a policy says so. Of ConfigMaps that is the one with
+// the artifact repositories, by its name: the others travel with whoever names them, whatever a policy says.
 func (c clause) lists(resource string) bool {
 	shared := slices.ContainsFunc(stellarflow.Kinds(), func(kind stellarflow.Kind) bool { return kind.ByPolicy() && kind.Resource().Resource == resource })
+	if resource == stellarflow.KindConfigMap.Resource().Resource {
+		shared = slices.Contains(c.test.ObjectNames, stellarflow.ArtifactRepositories)
+	}
 	return shared && (c.test.APIGroup == nil || *c.test.APIGroup == "") && slices.Contains(c.test.Resources, resource)
 }
 

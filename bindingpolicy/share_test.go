@@ -54,3 +54,36 @@ func TestShares(t *testing.T) {
 		})
 	}
 }
+
+// TestSharesRepositories: of ConfigMaps a policy has a say in one only, and has to name it.
+func TestSharesRepositories(t *testing.T) {
+	const repositories = "artifact-repositories"
+	core, selector := "", []metav1.LabelSelector{label("share", "yes")}
+	cases := map[string]struct {
+		reason  string
+		test    objectTest
+		shares  bool
+		checked int // problems
+	}{
+		"Named":    {"by name", objectTest{APIGroup: &core, Resources: []string{"configmaps"}, ObjectNames: []string{repositories}}, true, 0},
+		"Beside":   {"with its Secrets", objectTest{APIGroup: &core, Resources: []string{"configmaps", "secrets"}, ObjectNames: []string{repositories, "s"}}, true, 0},
+		"Secrets":  {"another kind", objectTest{APIGroup: &core, Resources: []string{"secrets"}, ObjectNames: []string{repositories}}, false, 0},
+		"Other":    {"another one, which travels anyway", objectTest{APIGroup: &core, Resources: []string{"configmaps"}, ObjectNames: []string{"x"}}, false, 1},
+		"Selector": {"it may be written for others", objectTest{APIGroup: &core, Resources: []string{"configmaps"}, ObjectSelectors: selector}, false, 1},
+		"All":      {"as before", objectTest{APIGroup: &core, Resources: []string{"configmaps"}}, false, 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			policy := &v1alpha1.BindingPolicy{Spec: v1alpha1.BindingPolicySpec{
+				ClusterSelectors: selector, Downsync: []v1alpha1.DownsyncPolicyClause{{DownsyncObjectTest: tc.test}},
+			}}
+			object := Object{Resource: "configmaps", Namespace: "argo", Name: repositories, Labels: map[string]string{"share": "yes"}}
+			if got := Shares(policy, object); got != tc.shares {
+				t.Errorf("%s: Shares() = %v", tc.reason, got)
+			}
+			if got := Check(policy); len(got) != tc.checked {
+				t.Errorf("%s: problems %v", tc.reason, got)
+			}
+		})
+	}
+}

@@ -17,7 +17,7 @@ const (
 	// where Workflows run. The rendered repository refers to it.
 	CredentialsSecret = "stellarflow-artifacts" //nolint:gosec // a name, no credential
 	// ConfigMapName is where Argo looks for a namespace's artifact repositories.
-	ConfigMapName = "artifact-repositories"
+	ConfigMapName = stellarflow.ArtifactRepositories
 	// RepositoryKey is the key of that ConfigMap that holds our repository.
 	RepositoryKey = "stellarflow"
 	// AnnotationDefault names the key that Argo takes when a Workflow names none

@@ -2,11 +2,13 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -138,19 +140,27 @@ func TestSharedClaim(t *testing.T) {
 	})
 }
 
-// TestRepositoryTravels: without a shared store the namespace's default artifact repository comes along, with what of its Secrets the policy
-// shares; what it does not is said before anything starts. It goes after the last Workflow.
+// TestRepositoryTravels: without a shared store the namespace's default artifact repository comes along where the policy names it, with what of its
+// Secrets it shares; what it does not is said before anything starts. It goes after the last Workflow.
 func TestRepositoryTravels(t *testing.T) {
 	c, _, ns := setUp(t, managerOptions{timing: travelTiming()})
 	wec := c.wecs["cluster1"]
 	c.hub.permit(t, "secrets-hub.yaml")
 	wec.permit(t, "secrets-wec.yaml")
-	c.create(t, sharing(ns, "secrets", "access"))
+	both := sharing(ns, "secrets", "access")
+	both.Spec.Downsync = append(both.Spec.Downsync, sharing(ns, "configmaps", "artifact-repositories").Spec.Downsync[1])
+	c.create(t, both)
 	c.hub.put(t, ns, secret, "access", `{data: {k: MQ==}}`)
 	c.hub.put(t, ns, secret, "hidden", `{data: {k: MQ==}}`)
 	c.hub.put(t, ns, cm, "artifact-repositories", `{metadata: {annotations: {workflows.argoproj.io/default-artifact-repository: r}},
 		data: {r: "s3: {accessKeySecret: {name: access, key: k}, secretKeySecret: {name: hidden, key: k}}"}}`)
-	c.submit(t, ns, "w", ns, needing(`{entrypoint: main, templates: [{name: main, container: {image: busybox}}]}`))
+	const plain = `{entrypoint: main, templates: [{name: main, container: {image: busybox}}]}`
+	c.submit(t, ns, "unshared", "cluster1", needing(plain)) // by a policy that does not name it
+	wec.waitFor(t, ns, "unshared", "the WEC copy", exists)
+	if wec.look(t.Context(), t, ns, cm, "artifact-repositories") != nil {
+		t.Error("what nothing names takes the place of the cluster's own")
+	}
+	c.submit(t, ns, "w", ns, needing(plain))
 	wec.waitFor(t, ns, "w", "the WEC copy", exists)
 	for _, one := range []stellarflow.Reference{{Kind: cm, Name: "artifact-repositories"}, {Kind: secret, Name: "access"}} {
 		if got := wec.look(t.Context(), t, ns, one.Kind, one.Name); got == nil || got.GetLabels()[stellarflow.LabelDependency] != "true" {
@@ -171,4 +181,44 @@ func TestRepositoryTravels(t *testing.T) {
 	}
 	wec.awaitKind(t, ns, cm, "artifact-repositories", "to go after the last", gone)
 	wec.awaitKind(t, ns, secret, "access", "to go after the last", gone)
+}
+
+// TestRepositoryGivesWay: what was copied while there was no shared store gives way to the store's when there is one, and that stays.
+func TestRepositoryGivesWay(t *testing.T) {
+	c, _, ns := setUp(t, managerOptions{store: "later-store", timing: travelTiming()})
+	wec := c.wecs["cluster1"]
+	c.hub.put(t, ns, cm, "artifact-repositories", `{data: {r: "s3: {bucket: mine}"}}`)
+	c.submit(t, ns, "before", "cluster1", needing(`{entrypoint: main, artifactRepositoryRef: {key: r}, templates: [{name: main, container: {image: busybox}}]}`))
+	wec.waitFor(t, ns, "before", "the WEC copy", exists)
+	if got := wec.look(t.Context(), t, ns, cm, "artifact-repositories"); got == nil || got.GetLabels()[stellarflow.LabelDependency] != "true" {
+		t.Fatalf("the copy: %v", got)
+	}
+	c.create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: stellarflow.SystemNamespace, Name: "later-store"}, Data: map[string][]byte{
+		"endpoint": []byte("s3.example.com"), "bucket": []byte("workflows"), "accesskey": []byte("a"), "secretkey": []byte("b"),
+	}})
+	stores := func(object *unstructured.Unstructured) bool {
+		if object == nil {
+			return false
+		}
+		all, _, _ := unstructured.NestedStringMap(object.Object, "data")
+		return len(all) == 1 && strings.Contains(all["stellarflow"], "s3.example.com") && object.GetLabels()[stellarflow.LabelDependency] == ""
+	}
+	names := []string{"before"}
+	eventually(t, "the store's to take its place", func(ctx context.Context) (bool, string) { // once the hub has seen the Secret
+		name := fmt.Sprintf("after-%d", len(names))
+		names = append(names, name)
+		c.submit(t, ns, name, "cluster1")
+		wec.waitFor(t, ns, name, "the WEC copy", exists)
+		object := wec.look(ctx, t, ns, cm, "artifact-repositories")
+		return stores(object), fmt.Sprint(object)
+	})
+	for _, name := range names {
+		if err := c.hub.workflows(ns).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range names {
+		c.hub.waitFor(t, ns, name, "the hub copy to go", gone)
+	}
+	wec.stays(t, ns, cm, "artifact-repositories", "it is gone or another", stores)
 }

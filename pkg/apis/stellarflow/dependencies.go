@@ -28,6 +28,10 @@ const (
 	KindPersistentVolumeClaim   Kind = "PersistentVolumeClaim"
 )
 
+// ArtifactRepositories is the ConfigMap in which Argo looks for the artifact repositories of a namespace. Where only that makes it needed, it travels
+// only where a policy names it.
+const ArtifactRepositories = "artifact-repositories"
+
 var resources = map[Kind]schema.GroupVersionResource{
 	KindWorkflowTemplate:        {Group: "argoproj.io", Version: "v1alpha1", Resource: "workflowtemplates"},
 	KindClusterWorkflowTemplate: {Group: "argoproj.io", Version: "v1alpha1", Resource: "clusterworkflowtemplates"},

@@ -20,7 +20,7 @@ type Need struct {
 	Required bool
 	// Optional: the Workflow says of each place that it may be missing.
 	Optional bool
-	// Implied: nothing names it. It is needed if the hub has it, and otherwise there is nothing to say.
+	// Implied: nothing names it. Without it the cluster has its own way, which must not be worse than before.
 	Implied bool
 	// OfRepository: an artifact repository that travels needs it, a Secret.
 	OfRepository bool
@@ -86,6 +86,9 @@ func Begin(spec map[string]any, namespace string) *Closure {
 
 // Next returns what was found since the last call. Each is to be answered with Add.
 func (c *Closure) Next() []Need {
+	if c.asked == len(c.needs) {
+		c.askDefault()
+	}
 	var next []Need
 	for ; c.asked < len(c.needs); c.asked++ {
 		next = append(next, *c.needs[c.asked])
@@ -209,7 +212,7 @@ func (c *Closure) ask(need Need) {
 		return
 	}
 	if len(c.needs) >= stellarflow.MaxDependencies {
-		c.tooMany = true
+		c.tooMany = c.tooMany || !need.Implied
 		return
 	}
 	c.known[need.Reference], c.needs = &need, append(c.needs, &need)

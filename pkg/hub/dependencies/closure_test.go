@@ -327,9 +327,13 @@ func TestDefaultRepository(t *testing.T) {
 		reason, spec string
 		want         []string
 	}{
-		"None":   {"it is the namespace's", `{templates: [{name: main}]}`, standard},
-		"Named":  {"it is the one that it names", `{artifactRepositoryRef: {configMap: repos}}`, []string{"ConfigMap/repos at spec.artifactRepositoryRef, optional"}},
-		"Root":   {"its template names none", `{workflowTemplateRef: {name: plain}}`, append([]string{"WorkflowTemplate/plain at spec.workflowTemplateRef"}, standard...)},
+		"None":  {"it is the namespace's", `{templates: [{name: main}]}`, standard},
+		"Named": {"it is the one that it names", `{artifactRepositoryRef: {configMap: repos}}`, []string{"ConfigMap/repos at spec.artifactRepositoryRef, optional"}},
+		"Root":  {"its template names none", `{workflowTemplateRef: {name: plain}}`, append([]string{"WorkflowTemplate/plain at spec.workflowTemplateRef"}, standard...)},
+		"Mounted": {
+			"it is named, if for another reason", `{templates: [{container: {envFrom: [{configMapRef: {name: artifact-repositories}}]}}]}`,
+			[]string{"ConfigMap/artifact-repositories at spec.templates[0].container.envFrom[0].configMapRef, optional", standard[1]},
+		},
 		"OfRoot": {"its template names one", `{workflowTemplateRef: {name: naming}}`, []string{"WorkflowTemplate/naming at spec.workflowTemplateRef", "ConfigMap/repos at spec.artifactRepositoryRef of WorkflowTemplate/naming, optional"}},
 	}
 	for name, tc := range cases {

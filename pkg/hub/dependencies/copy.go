@@ -31,7 +31,8 @@ const (
 	OtherHub Action = "OtherHub"
 	// Unseen: the WEC does not let the hub look. It is used as it is there, if it is.
 	Unseen Action = "Unseen"
-	// Unshared: no policy lets the hub's travel, and the WEC has none, or does not let the hub look for what a repository that travels needs.
+	// Unshared: no policy lets the hub's travel, and the WEC has none, or the hub cannot look for what a repository that travels needs. What is
+	// only implied is so whatever the WEC has.
 	Unshared Action = "Unshared"
 	// LeftOut: it is not the business of what travels.
 	LeftOut Action = "LeftOut"

@@ -57,19 +57,30 @@ func (c *Closure) Repository() Repository {
 // is configured. It is to be called before the first Next.
 func (c *Closure) UseDefaultRepository() {
 	c.useDefault = true
-	if c.root == nil && c.repository == nil {
-		c.askRepository()
+}
+
+// askRepository asks for the ConfigMap of the repository that is named, when all is known that may name one.
+func (c *Closure) askRepository() {
+	if r := c.Repository(); r.Where != "" {
+		c.askConfigMap(r, Need{Where: r.Where})
 	}
 }
 
-// askRepository asks for the ConfigMap of the repository, when all is known that may name one.
-func (c *Closure) askRepository() {
-	r := c.Repository()
-	if implied := r.Where == ""; static(r.ConfigMap, "") != "" && (!implied || c.useDefault) {
-		reference := stellarflow.Reference{Kind: stellarflow.KindConfigMap, Name: r.ConfigMap}
-		c.ask(Need{Reference: reference, Optional: implied, Implied: implied, Where: cmp.Or(r.Where, "the default artifact repository")})
-		c.walk(step{reference, part{repository: true, key: static(r.Key, all)}})
+// askDefault asks for the namespace's default repository, when all else is known: it is implied only if nothing names its ConfigMap.
+func (c *Closure) askDefault() {
+	if r := c.Repository(); r.Where == "" && c.useDefault {
+		c.askConfigMap(r, Need{Optional: true, Implied: true, Where: "the default artifact repository"})
+		c.enterAll()
 	}
+}
+
+func (c *Closure) askConfigMap(r Repository, need Need) {
+	if static(r.ConfigMap, "") == "" {
+		return
+	}
+	need.Reference = stellarflow.Reference{Kind: stellarflow.KindConfigMap, Name: r.ConfigMap}
+	c.ask(need)
+	c.walk(step{need.Reference, part{repository: true, key: static(r.Key, all)}})
 }
 
 // Content returns what counts of an object of the hub that a Workflow will use, for Closure.Add; nil if it brings no other object along. Of

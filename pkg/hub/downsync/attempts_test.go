@@ -122,7 +122,7 @@ func TestPrepareWithoutRequests(t *testing.T) {
 		}
 	}
 	var n namespaces
-	n.markReady("id-1/argo/default,executor", start)
+	n.markReady("id-1/argo/default,executor/store", start)
 	p := preparation{target: Target{ID: "id-1"}, namespace: "argo", accounts: []string{"default", "executor"}, store: store}
 	if err := n.prepare(t.Context(), p, start); err != nil {
 		t.Errorf("a namespace that is ready: %v", err)

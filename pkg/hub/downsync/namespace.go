@@ -20,6 +20,7 @@ import (
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/artifact"
+	"stellarflow.io/stellarflow/pkg/hub/dependencies"
 )
 
 // ExecutorRole is the ClusterRole that `stellarflow join` puts on a WEC: what Argo's executor needs (create and patch of
@@ -52,6 +53,9 @@ type preparation struct {
 func (n *namespaces) prepare(ctx context.Context, p preparation, now time.Time) error {
 	target, namespace := p.target, p.namespace
 	id := string(target.ID) + "/" + namespace + "/" + strings.Join(p.accounts, ",")
+	if p.store != nil { // one that was ready without it is not with it
+		id += "/store"
+	}
 	if n.isReady(id, now) {
 		return nil
 	}
@@ -227,7 +231,32 @@ func ensureRepository(ctx context.Context, p preparation) error {
 		return err
 	}
 	_, err = core.CoreV1().ConfigMaps(namespace).Create(ctx, configMap, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return replaceCopy(ctx, p, configMap)
+	}
 	return tolerateExisting(err, fmt.Sprintf("create ConfigMap %s/%s", namespace, artifact.ConfigMapName))
+}
+
+// replaceCopy puts the shared store's repository in place of a copy of the hub's, which has come there while no store was configured: a new Workflow
+// would use that, and the hub says the store's. A ConfigMap of somebody else's stays. Those that run keep what they have: Argo's controller writes the
+// whole repository into a Workflow's status when it begins (argo-workflows v3.7.18 workflow/artifactrepositories/artifactrepositories.go, get).
+func replaceCopy(ctx context.Context, p preparation, configMap *corev1.ConfigMap) error {
+	client := p.target.Clients.Core.CoreV1().ConfigMaps(p.namespace)
+	found, err := client.Get(ctx, configMap.Name, metav1.GetOptions{})
+	if apierrors.IsForbidden(err) { // joined before this was a right: then there is no copy
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read ConfigMap %s/%s on %q: %w", p.namespace, configMap.Name, p.target.Name, err)
+	}
+	if !dependencies.IsCopy(stellarflow.KindConfigMap, found, p.hubID) {
+		return nil
+	}
+	configMap.UID, configMap.ResourceVersion = found.UID, found.ResourceVersion
+	if _, err = client.Update(ctx, configMap, metav1.UpdateOptions{}); err != nil {
+		return RefusalOf(err, fmt.Sprintf("update ConfigMap %s/%s", p.namespace, configMap.Name))
+	}
+	return nil
 }
 
 func tolerateExisting(err error, action string) error {

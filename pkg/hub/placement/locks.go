@@ -22,15 +22,8 @@ import (
 // takes before it finds that it is suspended. It gives back what stands in the status that a Workflow had before its end (argo-workflows
 // v3.7.18 workflow/controller/controller.go, releaseAllWorkflowLocks), and never writes it there itself, since the guard refuses that. A
 // ConfigMap that the hub has not is left out: nobody holds that lock, and the controller, started anew, would keep it from everybody.
-func (r *Reconciler) locks(ctx context.Context, live *unstructured.Unstructured) (string, error) {
+func (r *Reconciler) locks(ctx context.Context, live *unstructured.Unstructured, synchronization v1alpha1.Synchronization) (string, error) {
 	var held v1alpha1.SynchronizationStatus
-	if r.Profile == stellarflow.ProfileDedicated { // nobody takes them
-		return "", nil
-	}
-	synchronization, err := r.synchronization(ctx, live)
-	if err != nil {
-		return "", err
-	}
 	for _, mutex := range append(synchronization.Mutexes, synchronization.Mutex) {
 		holdMutex(&held, live, mutex)
 	}
@@ -114,10 +107,13 @@ func (r *Reconciler) hasKey(ctx context.Context, namespace string, key corev1.Co
 	return found, nil
 }
 
-// synchronization returns the locks of the whole Workflow: its own, over those of the template that it is made from. That is taken as the hub's
+// synchronization returns the locks of the whole Workflow that the hub's controller takes: its own, over those of the template that it is made from. That is taken as the hub's
 // controller has stored it, or else as it is now: that may look at the Workflow after we have placed it. What cannot be read is left to
 // whoever runs it.
 func (r *Reconciler) synchronization(ctx context.Context, live *unstructured.Unstructured) (v1alpha1.Synchronization, error) {
+	if r.Profile == stellarflow.ProfileDedicated { // nobody takes them
+		return v1alpha1.Synchronization{}, nil
+	}
 	own, _, _ := unstructured.NestedMap(live.Object, "spec", "synchronization")
 	template, stored, _ := unstructured.NestedMap(live.Object, "status", "storedWorkflowTemplateSpec")
 	if !stored {
@@ -181,17 +177,13 @@ func (r *Reconciler) templateSpec(ctx context.Context, live *unstructured.Unstru
 
 // deadlocked says why a Workflow would wait on its cluster for a lock that it holds on the hub, empty if it would not: a hub's controller
 // takes the locks of a whole Workflow too, and those in a database are known by namespace and name alone, on every cluster the same.
-func (r *Reconciler) deadlocked(ctx context.Context, live *unstructured.Unstructured) (string, error) {
-	if r.Profile == stellarflow.ProfileDedicated { // nobody takes them
-		return "", nil
-	}
-	synchronization, err := r.synchronization(ctx, live)
+func deadlocked(synchronization v1alpha1.Synchronization) string {
 	lock := databaseLock(synchronization)
-	if lock == "" || err != nil {
-		return "", err
+	if lock == "" {
+		return ""
 	}
 	return fmt.Sprintf("the Argo controller of this hub holds %s for it, in a database, as long as it has not ended, and its cluster would wait for that: "+
-		"put the lock on its templates, or use a dedicated hub", lock), nil
+		"put the lock on its templates, or use a dedicated hub", lock)
 }
 
 // databaseLock names the first lock that is in a database, empty for none.

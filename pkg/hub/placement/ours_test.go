@@ -121,7 +121,8 @@ func TestDeadlocked(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, err := (&Reconciler{}).deadlocked(t.Context(), workflow(t, `{"spec":`+tc.spec+`,"status":`+tc.status+`}`))
+			synchronization, err := (&Reconciler{}).synchronization(t.Context(), workflow(t, `{"spec":`+tc.spec+`,"status":`+tc.status+`}`))
+			got := deadlocked(synchronization)
 			if err != nil || (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
 				t.Errorf("%s: deadlocked() = %q, %v", tc.reason, got, err)
 			}
@@ -173,7 +174,16 @@ func TestLocks(t *testing.T) {
 			w := workflow(t, tc.spec)
 			w.SetNamespace("argo")
 			w.SetName("w")
-			got, err := (&Reconciler{}).locks(t.Context(), w)
+			r := &Reconciler{}
+			synchronization, err := r.synchronization(t.Context(), w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			unstructured.RemoveNestedField(w.Object, "status") // its template is not read again: nil for a reader would panic
+			if err := unstructured.SetNestedField(w.Object, "t", "spec", "workflowTemplateRef", "name"); err != nil {
+				t.Fatal(err)
+			}
+			got, err := r.locks(t.Context(), w, synchronization)
 			if err != nil || got != tc.want {
 				t.Errorf("%s: %v -want +got:\n%s", tc.reason, err, cmp.Diff(tc.want, got))
 			}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -283,9 +284,11 @@ func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured
 	if asked := stellarflow.Shutdown(live); asked != "" {
 		return ctrl.Result{}, r.stop(ctx, live, asked)
 	}
-	if why, err := r.deadlocked(ctx, live); err != nil {
+	synchronization, err := r.synchronization(ctx, live) // once: what is checked is what is held
+	if err != nil {
 		return ctrl.Result{}, err
-	} else if why != "" {
+	}
+	if why := deadlocked(synchronization); why != "" {
 		return ctrl.Result{RequeueAfter: lookAgain}, r.wait(ctx, live, why)
 	}
 	decision := r.assumed.decide(live.GetUID(), q.inventory, func(clusters []bindingpolicy.Cluster) bindingpolicy.Decision {
@@ -298,7 +301,8 @@ func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured
 		}
 		return ctrl.Result{RequeueAfter: again}, r.wait(ctx, live, decision.Message())
 	}
-	if err := r.record(ctx, live, decision, 1, nil); err != nil {
+	placement := stellarflow.Placement{Policy: decision.Policy, Cluster: decision.Cluster, Attempt: 1}
+	if err := r.record(ctx, live, placement, synchronization); err != nil {
 		r.assumed.drop(live.GetUID())
 		return ctrl.Result{}, err
 	}
@@ -332,18 +336,16 @@ func (r *Reconciler) wait(ctx context.Context, live *unstructured.Unstructured, 
 	return err
 }
 
-// record writes a placement, from a live object that nobody has changed since.
-func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured, decision bindingpolicy.Decision, attempt int, refused []stellarflow.ClusterName) error {
-	connection, found := r.Fleet.Get(decision.Cluster)
+// record writes a placement, of which Policy, Cluster, Attempt and Refused are decided, from a live object that nobody has changed since, with the
+// locks that the hub's controller takes for it.
+func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured, placement stellarflow.Placement, synchronization wfv1.Synchronization) error {
+	connection, found := r.Fleet.Get(placement.Cluster)
 	if !found || connection.State().ID() == "" {
-		return fmt.Errorf("place workflow %s/%s on %q: its connection ended", live.GetNamespace(), live.GetName(), decision.Cluster)
+		return fmt.Errorf("place workflow %s/%s on %q: its connection ended", live.GetNamespace(), live.GetName(), placement.Cluster)
 	}
-	placement := stellarflow.Placement{
-		UID: live.GetUID(), Policy: decision.Policy, Cluster: decision.Cluster, ClusterID: connection.State().ID(),
-		Attempt: attempt, Time: r.Now().UTC().Truncate(time.Second), Refused: refused,
-	}
+	placement.UID, placement.ClusterID, placement.Time = live.GetUID(), connection.State().ID(), r.Now().UTC().Truncate(time.Second)
 	message := fmt.Sprintf("placed on cluster %s by policy %s", placement.Cluster, placement.Policy)
-	locks, err := r.locks(ctx, live)
+	locks, err := r.locks(ctx, live, synchronization)
 	if err != nil {
 		return err
 	}
@@ -354,7 +356,7 @@ func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured
 	operations = append(operations, hubcopy.Pending(live, message)...)
 	operations = append(operations, lockOperations(live, locks)...)
 	operations = append(operations, r.suspension(live)...)
-	if r.Profile == stellarflow.ProfileDedicated && attempt == 1 { // what was asked since then counts in later attempts
+	if r.Profile == stellarflow.ProfileDedicated && placement.Attempt == 1 { // what was asked since then counts in later attempts
 		begins, err := r.begins(live)
 		if err != nil {
 			return err
@@ -370,7 +372,7 @@ func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured
 		r.Recorded(placement, began)
 	}
 	r.Metrics.Placed(placement.UID, arrived, r.Now())
-	r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventPlaced, "Place", "placed on cluster %s by policy %s, attempt %s", placement.Cluster, placement.Policy, strconv.Itoa(attempt))
+	r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventPlaced, "Place", "placed on cluster %s by policy %s, attempt %s", placement.Cluster, placement.Policy, strconv.Itoa(placement.Attempt))
 	return nil
 }
 

@@ -65,5 +65,10 @@ func (r *Reconciler) next(ctx context.Context, live *unstructured.Unstructured, 
 		return decision, nil
 	}
 	defer r.assumed.drop(live.GetUID())
-	return decision, r.record(ctx, live, decision, placement.Attempt+1, refused)
+	synchronization, err := r.synchronization(ctx, live)
+	if err != nil {
+		return decision, err
+	}
+	again := stellarflow.Placement{Policy: decision.Policy, Cluster: decision.Cluster, Attempt: placement.Attempt + 1, Refused: refused}
+	return decision, r.record(ctx, live, again, synchronization)
 }

@@ -47,7 +47,11 @@ func (r *Reconciler) keepSuspended(ctx context.Context, key types.NamespacedName
 	operations := append(hubcopy.Unchanged(live), hubcopy.Add(true, "spec", "suspend"))
 	operations = append(operations, r.suspension(live)...)
 	if _, hasStatus := live.Object["status"].(map[string]any); hasStatus && !stellarflow.Completed(live) {
-		locks, err := r.locks(ctx, live)
+		synchronization, err := r.synchronization(ctx, live)
+		if err != nil {
+			return err
+		}
+		locks, err := r.locks(ctx, live, synchronization)
 		if err != nil {
 			return err
 		}

@@ -176,34 +176,59 @@ func (b *baggage) look(ctx context.Context, need dependencies.Need) (item, map[s
 		return it, nil, err
 	}
 	if !shared {
-		return it, nil, b.unshared(ctx, &it)
+		b.unshared(ctx, &it)
+		return it, nil, nil
 	}
-	if sent == nil && need.Implied {
+	if need.Implied && (sent == nil || sent.GetAnnotations()[artifact.AnnotationDefault] == "") {
 		it.action = dependencies.LeftOut
 		return it, nil, nil
 	}
+	content, err := b.follow(ctx, &it, sent)
+	return it, content, err
+}
+
+// follow decides about what would be sent of an object, nil for nothing, and returns its content if the Workflow will use a copy of it.
+func (b *baggage) follow(ctx context.Context, it *item, sent *unstructured.Unstructured) (map[string]any, error) {
 	if sent != nil {
 		it.version = dependencies.Version(sent)
 	}
-	if err := b.compare(ctx, &it); err != nil || sent == nil || !it.travels() {
-		return it, nil, err
+	decide := b.compare
+	if it.Implied {
+		decide = b.imply
+	}
+	if err := decide(ctx, it); err != nil || sent == nil || !it.travels() {
+		return nil, err
 	}
 	content := dependencies.Content(it.Kind, sent)
 	it.refers = content != nil
-	return it, content, nil
+	return content, nil
 }
 
 // unshared looks whether the WEC has what no policy lets travel. Where the hub may not look, as with Secrets by default, that is its
-// administrator's to know, but for what the hub's own repository needs.
-func (b *baggage) unshared(ctx context.Context, it *item) error {
-	err := b.compare(ctx, it)
-	switch {
-	case err != nil:
-		return err
-	case it.action == dependencies.Unseen && it.OfRepository, it.action != dependencies.Unseen && it.onWEC == nil:
+// administrator's to know, but for what the hub's own repository needs. Nothing depends on the answer but what is said: none is as good.
+func (b *baggage) unshared(ctx context.Context, it *item) {
+	if err := b.compare(ctx, it); err != nil {
+		it.action = dependencies.Unseen
+	}
+	if it.action == dependencies.Unseen && it.OfRepository || it.action != dependencies.Unseen && it.onWEC == nil {
 		it.action, it.unseen = dependencies.Unshared, nil
-	default:
+	} else {
 		it.action, it.unseen = dependencies.LeftOut, nil
+	}
+}
+
+// imply decides about what nothing names. It would take the place of what the cluster's controller has for all who run in the namespace, and
+// may not work there: so it travels where the policy names it. A copy that is there is used already, whoever needs it, and kept for this one too.
+func (b *baggage) imply(ctx context.Context, it *item) error {
+	selected, err := b.carrier.selected(ctx, b.hubCopy, it.Reference)
+	if err != nil {
+		return err
+	}
+	if err := b.compare(ctx, it); err != nil && selected {
+		return err
+	}
+	if used := it.onWEC != nil && it.action != dependencies.OtherHub; !selected && !used {
+		it.action, it.unseen = dependencies.Unshared, nil
 	}
 	return nil
 }
@@ -296,7 +321,7 @@ func (b *baggage) ownRepository(ctx context.Context) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return b.refused(err, "get", reference)
 	}
-	if err == nil && hasKey(there, r.Key) {
+	if err == nil && hasKey(there, r.Key) && !dependencies.IsCopy(reference.Kind, there, b.carrier.HubID) { // the store's takes the place of a copy
 		return nil
 	}
 	return &downsync.Refusal{Reason: downsync.ReasonDependencyMissing, Message: fmt.Sprintf(
@@ -327,6 +352,12 @@ func (b *baggage) warn() {
 		placement, _ := stellarflow.PlacementOf(b.hubCopy)
 		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventNotCopied, "Create",
 			"policy %s does not share %s, and none is known on cluster %s: a pod that needs it waits until it is created there", placement.Policy, unshared, string(b.target.Name))
+	}
+	if implied := b.named(func(it item) bool { return it.action == dependencies.Unshared && it.Implied }); implied != "" {
+		placement, _ := stellarflow.PlacementOf(b.hubCopy)
+		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeNormal, eventNotCopied, "Create",
+			"%s of the hub is not used on cluster %s, whose own counts: name it in artifactRepositoryRef or in policy %s if the hub's is meant",
+			implied, string(b.target.Name), placement.Policy)
 	}
 	if unseen := b.named(func(it item) bool { return it.action == dependencies.Unseen }); unseen != "" {
 		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventNotCopied, "Create",

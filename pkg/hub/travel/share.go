@@ -20,6 +20,11 @@ func (c *Carrier) shared(ctx context.Context, workflow metav1.Object, reference 
 	if !reference.Kind.ByPolicy() {
 		return true, nil
 	}
+	return c.selected(ctx, workflow, reference)
+}
+
+// selected reports whether the policy that placed a Workflow says that an object may travel with it.
+func (c *Carrier) selected(ctx context.Context, workflow metav1.Object, reference stellarflow.Reference) (bool, error) {
 	placement, placed := stellarflow.PlacementOf(workflow)
 	if !placed {
 		return false, nil
