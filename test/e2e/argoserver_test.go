@@ -126,8 +126,9 @@ func seenWithCluster(t *testing.T, f *fleet, workflow *wfv1.Workflow) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := strings.Count(answer, `"name":"`+workflow.Name+`"`); n != wanted {
-			t.Errorf("Argo's server lists %d Workflows of %s, want %d: %s", n, cluster, wanted, answer)
+		var list wfv1.WorkflowList
+		if err := json.Unmarshal([]byte(answer), &list); err != nil || len(list.Items) != wanted {
+			t.Errorf("Argo's server lists %d Workflows of %s, want %d (%v): %s", len(list.Items), cluster, wanted, err, answer)
 		}
 	}
 }

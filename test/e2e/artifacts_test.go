@@ -187,7 +187,7 @@ func plantings(store artifact.Store, bucket string, node wfv1.NodeStatus) map[st
 	inRepository, inTemplate := status("main", only), status("evil", only)
 	inRepository["artifactRepositoryRef"] = map[string]any{"default": true, "artifactRepository": map[string]any{"s3": place("")}}
 	inTemplate["storedTemplates"] = map[string]any{"namespaced/evil/evil": map[string]any{
-		"name": "evil", "archiveLocation": map[string]any{"s3": place("")}, "container": map[string]any{"image": "busybox"},
+		"name": "evil", "archiveLocation": map[string]any{"s3": place(treasureKey)}, "container": map[string]any{"image": "busybox"},
 	}}
 	return map[string]map[string]any{"artifact": status("main", place(treasureKey)), "repository": inRepository, "template": inTemplate}
 }
