@@ -200,32 +200,38 @@ func overruled(earlier Intent, next *Intent) (left Intent, asks bool) {
 		earlier.Whole = false
 	}
 	nodes := cloned(earlier.Nodes)
-	for id, change := range earlier.Nodes {
-		later, both := next.Nodes[id]
-		switch {
-		case !both:
-		case next.Whole && !earlier.Whole: // it ends all steps that are left, with what they are given by default
-			if later.Outputs = without(later.Outputs, change.Outputs); change.Phase != "" {
-				delete(next.Nodes, id)
-			} else {
-				next.Nodes[id] = later
-			}
-		case change.Phase == "":
-			if change.Outputs = without(change.Outputs, later.Outputs); change.Message == "" && len(change.Outputs) == 0 {
-				delete(nodes, id)
-			} else {
-				nodes[id] = change
-			}
-		case later.Phase == change.Phase:
-			later.Outputs = with(later.Outputs, change.Outputs)
-			next.Nodes[id], next.Outputs = later, with(next.Outputs, earlier.Outputs)
-			delete(nodes, id)
-		case later.Phase != "":
-			delete(nodes, id)
+	for id := range earlier.Nodes {
+		if _, both := next.Nodes[id]; both {
+			overruledNode(id, nodes, earlier, next)
 		}
 	}
 	earlier.Nodes = nodes
 	return earlier, earlier.Whole && !next.Whole || len(nodes) > 0
+}
+
+// overruledNode changes what nodes, those of the earlier intent, and next say of a step that both are about.
+func overruledNode(id string, nodes map[string]NodeChange, earlier Intent, next *Intent) {
+	change, later := nodes[id], next.Nodes[id]
+	switch {
+	case next.Whole && !earlier.Whole: // it ends all steps that are left, with what they are given by default
+		if later.Outputs = without(later.Outputs, change.Outputs); change.Phase != "" {
+			delete(next.Nodes, id)
+		} else {
+			next.Nodes[id] = later
+		}
+	case change.Phase == "":
+		if change.Outputs = without(change.Outputs, later.Outputs); change.Message == "" && len(change.Outputs) == 0 {
+			delete(nodes, id)
+		} else {
+			nodes[id] = change
+		}
+	case later.Phase == change.Phase:
+		later.Outputs = with(later.Outputs, change.Outputs)
+		next.Nodes[id], next.Outputs = later, with(next.Outputs, earlier.Outputs)
+		delete(nodes, id)
+	case later.Phase != "":
+		delete(nodes, id)
+	}
 }
 
 // without returns the values whose names others do not have.
