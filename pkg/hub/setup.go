@@ -173,7 +173,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	}
 	carrier := &travel.Carrier{
 		Objects: h.objects, Hub: store, HubID: h.id, Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now, Store: h.store,
-		Policies: mgr.GetClient(),
+		Policies: mgr.GetClient(), Timing: options.Timing.Travel,
 	}
 	syncer := h.syncer(store, placer, carrier)
 	syncer.Tombstones = tombstones

@@ -22,7 +22,7 @@ import (
 // travelTiming lets a manager look often and remove soon.
 func travelTiming() hub.Timing {
 	timing := quickTiming()
-	timing.Travel = travel.Timing{Every: 200 * time.Millisecond, Idle: time.Second}
+	timing.Travel = travel.Timing{Every: 200 * time.Millisecond, Idle: time.Second, Learns: 10 * time.Millisecond}
 	return timing
 }
 

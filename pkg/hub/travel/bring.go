@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,7 +61,31 @@ func (b *baggage) Bring(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	return version, nil
+	return version, b.learned(ctx)
+}
+
+// learned waits until the WEC's Argo controller can be taken to know what was written there for this Workflow or another: it reads templates and
+// ConfigMaps from a cache of its own (argo-workflows v3.7.18 workflow/controller/controller.go), and fails a Workflow at first sight whose
+// template is not in it yet.
+func (b *baggage) learned(ctx context.Context) error {
+	learns, now, wait := b.carrier.Timing.orDefault().Learns, b.carrier.Now(), time.Duration(0)
+	b.carrier.written.any(b.target.ID, learns, now)
+	for _, it := range b.items {
+		if written := b.carrier.written.last(b.target.ID, placeOf(it.Reference, b.hubCopy.GetNamespace())); it.travels() && !written.IsZero() {
+			wait = max(wait, learns-now.Sub(written))
+		}
+	}
+	if wait <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // record writes it on the hub copy, and returns the hub copy's resourceVersion then.
@@ -138,14 +163,26 @@ func (b *baggage) write(ctx context.Context, it *item) error {
 		sent.SetUID(it.onWEC.UID) // it must still be the one that was read
 		sent.SetResourceVersion(it.onWEC.ResourceVersion)
 		_, err := client.Update(ctx, sent, metav1.UpdateOptions{FieldManager: manager})
+		b.wrote(it, err)
 		return b.refused(err, "update", it.Reference)
 	}
 	_, err = client.Create(ctx, sent, metav1.CreateOptions{FieldManager: manager})
+	b.wrote(it, err)
 	if apierrors.IsNotFound(err) && !isNamespace(err) {
 		return &downsync.Refusal{Reason: downsync.ReasonRejected, Message: fmt.Sprintf(
 			"it does not know %s, which the Workflow needs: install Argo's CRDs there", it.Kind.Resource().GroupResource())}
 	}
 	return b.refused(err, "create", it.Reference)
+}
+
+// wrote notes that an object was written, if it was, of a kind that Argo's controller has in a cache.
+func (b *baggage) wrote(it *item, err error) {
+	switch it.Kind {
+	case stellarflow.KindWorkflowTemplate, stellarflow.KindClusterWorkflowTemplate, stellarflow.KindConfigMap:
+		if err == nil {
+			b.carrier.written.needed(b.target.ID, placeOf(it.Reference, b.hubCopy.GetNamespace()), b.carrier.Now())
+		}
+	}
 }
 
 // isNamespace reports whether what is not found is the namespace: it was found ready a while ago, and is made again.

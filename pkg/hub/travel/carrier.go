@@ -53,9 +53,11 @@ type Carrier struct {
 	// Policies reads the policies and the labels of namespaces.
 	Policies client.Reader
 	// Store returns the shared artifact store, nil if none is configured: then artifact repositories are the users' own.
-	Store func(context.Context) (*artifact.Store, error)
+	Store  func(context.Context) (*artifact.Store, error)
+	Timing Timing
 
-	lately lately
+	// lately is what was needed lately, written what was written lately.
+	lately, written lately
 }
 
 // baggage is what one Workflow needs on one WEC. It is a downsync.Baggage.

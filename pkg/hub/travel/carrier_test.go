@@ -46,7 +46,8 @@ func begin(t *testing.T, spec string) *journey {
 	now := func() time.Time { return j.now }
 	j.carrier = &Carrier{
 		Objects: objects, Hub: hubcopy.NewStore(nil, objects, meta, now), HubID: "hub-1", Recorder: j.said, Now: now,
-		Store: func(context.Context) (*artifact.Store, error) { return nil, nil }, //nolint:nilnil // none is configured
+		Store:  func(context.Context) (*artifact.Store, error) { return nil, nil }, //nolint:nilnil // none is configured
+		Timing: Timing{Learns: time.Nanosecond},
 	}
 	j.target = downsync.Target{Name: "cluster1", ID: "id-1", Clients: j.wec.clients(t)}
 	j.hubCopy = &unstructured.Unstructured{Object: map[string]any{}}
@@ -130,6 +131,30 @@ func TestTravel(t *testing.T) {
 	}
 	if got, want := j.wec.requests(http.MethodPost), []string{"POST /api/v1/namespaces/argo/configmaps", "POST /apis/argoproj.io/v1alpha1/namespaces/argo/workflowtemplates"}; !slices.Equal(got, want) {
 		t.Errorf("created are %v, want %v", got, want)
+	}
+}
+
+// TestArgoLearns: a Workflow is not created before Argo's controller there can know what was just copied, for it or for another.
+func TestArgoLearns(t *testing.T) {
+	j := begin(t, chain)
+	j.hub.put(t, wft, "lib", library)
+	j.hub.put(t, cm, "locks", `{data: {k: "1"}}`)
+	j.carrier.Timing.Learns = time.Hour
+	for _, first := range []bool{true, false} {
+		b, err := j.carrier.Look(t.Context(), j.target, j.hubCopy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		if _, err := b.Bring(ctx); !errors.Is(err, context.DeadlineExceeded) || j.wec.get(pathOf(wft, "lib")) == nil {
+			t.Errorf("first %t: nobody waits: %v", first, err)
+		}
+		cancel()
+		j.hubCopy = j.hub.get(workflowPath)
+	}
+	j.now = j.now.Add(time.Hour)
+	if _, err := j.travel(t); err != nil {
+		t.Errorf("after that time: %v", err)
 	}
 }
 

@@ -21,19 +21,21 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/inventory"
 )
 
-// Timing is how often a Keeper looks, and how long it waits before it removes something. The zero value of each is the one of
-// DefaultTiming.
+// Timing is how often a Keeper looks, how long it waits before it removes something, and how long a Carrier waits when it has written something. The
+// zero value of each is the one of DefaultTiming.
 type Timing struct {
 	// Every is the time between two looks at a WEC.
 	Every time.Duration
 	// Idle is how long a copy must not have been needed, by what this process knows, and how long it must have held the Lease: longer
 	// than a create may be under way.
 	Idle time.Duration
+	// Learns is how long a WEC's Argo controller may take to learn of a template or ConfigMap that was written there.
+	Learns time.Duration
 }
 
 // DefaultTiming returns the times outside tests.
 func DefaultTiming() Timing {
-	return Timing{Every: 30 * time.Second, Idle: downsync.Settle + 30*time.Second}
+	return Timing{Every: 30 * time.Second, Idle: downsync.Settle + 30*time.Second, Learns: 2 * time.Second}
 }
 
 func (t Timing) orDefault() Timing {
@@ -43,6 +45,9 @@ func (t Timing) orDefault() Timing {
 	}
 	if t.Idle == 0 {
 		t.Idle = known.Idle
+	}
+	if t.Learns == 0 {
+		t.Learns = known.Learns
 	}
 	return t
 }

@@ -120,6 +120,14 @@ func (l *lately) needed(cluster types.UID, p place, now time.Time) {
 	r.last[p] = now
 }
 
+// last is when an object was last needed, zero if that is not remembered.
+func (l *lately) last(cluster types.UID, p place) time.Time {
+	r := l.on(cluster)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last[p]
+}
+
 // any reports whether something was needed within a time; what is older is forgotten.
 func (l *lately) any(cluster types.UID, within time.Duration, now time.Time) bool {
 	r := l.on(cluster)
