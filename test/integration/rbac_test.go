@@ -174,13 +174,13 @@ func needsClaim(e *rights, name string) {
 	e.c.submit(e.t, e.ns, name, e.ns, needing(`{entrypoint: main, volumes: [{name: a, persistentVolumeClaim: {claimName: data}}], templates: [{name: main, container: {image: busybox}}]}`))
 }
 
-// specNeeding is a spec that needs one object.
+// specNeeding is a spec that needs one object when it is created on a WEC; what a Workflow is made from is read before.
 func specNeeding(kind stellarflow.Kind, name string) string {
 	switch kind {
 	case wft:
-		return fmt.Sprintf(`{workflowTemplateRef: {name: %s}}`, name)
+		return fmt.Sprintf(`{entrypoint: main, templates: [{name: main, steps: [[{name: a, templateRef: {name: %s, template: x}}]]}]}`, name)
 	case cwft:
-		return fmt.Sprintf(`{workflowTemplateRef: {name: %s, clusterScope: true}}`, name)
+		return fmt.Sprintf(`{entrypoint: main, templates: [{name: main, steps: [[{name: a, templateRef: {name: %s, template: x, clusterScope: true}}]]}]}`, name)
 	default:
 		return fmt.Sprintf(`{arguments: {parameters: [{name: a, valueFrom: {configMapKeyRef: {name: %s, key: k}}}]}}`, name)
 	}
