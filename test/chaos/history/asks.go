@@ -137,9 +137,9 @@ func (c *checker) based(a *asked, done deed) {
 }
 
 // answered checks one write to a hub copy that takes asks away: each is done, or refused with a sentence, or another person's word has
-// taken its place. What was done is not said to be refused.
+// taken its place. What was done is not said to be refused. What came with a copy of another Workflow is nobody's ask, and goes with the placement.
 func (c *checker) answered(uid string, before, v version) {
-	if v.Deleting || before.epoch != v.epoch {
+	if v.Deleting || before.epoch != v.epoch || before.Placed == "" {
 		return
 	}
 	replaced := slices.ContainsFunc(v.Asks, func(ask Ask) bool { return !slices.Contains(before.Asks, ask) })

@@ -56,6 +56,7 @@ func TestAsks(t *testing.T) {
 		"Forgotten":    {"the hub was set back to before it", carried(suspending().mark(Restored, Hub).hub("Running", "r1", "of the run")), nil},
 		"Dropped":      {"taken away, and neither done nor refused", suspending().hub("Running", "r1", "of the run"), []Count{AsksBroken}},
 		"OldRefusal":   {"taken away, and what was refused was another", running().hub("Running", "r1", "of the run", waits("suspend1"), refused).hub("Running", "r1", "of the run", refused), []Count{AsksBroken}},
+		"Copied":       {"it came with a copy of another Workflow", story{}.hub("", "", "", local, waits("suspend1")).hub("Pending", "p", placedText, unrecorded), nil},
 		"Waits":        {"it waits when all had its time", over(suspending().wec("Succeeded", "s").hub("Succeeded", "s", "of the run", waits("suspend1"))), []Count{AsksBroken}},
 		"WaitsDeleted": {"it waits, and is being deleted", over(suspending().wec("Succeeded", "s").hub("Succeeded", "s", "of the run", waits("suspend1"), deleting)), nil},
 		"DoneRefused":  {"done, and said to be refused", suspending().wec("Running", "r1", suspended, applied("suspend1")).hub("Running", "r1", "of the run", refused), []Count{AsksBroken}},
