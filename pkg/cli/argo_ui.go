@@ -55,12 +55,9 @@ func withColumn(data map[string]string) (map[string]string, error) {
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}
-	changed := map[string]string{columnsKey: text + indentOf(text) + "- " + clusterColumn + "\n"}
-	for key, value := range data {
-		if key != columnsKey {
-			changed[key] = value
-		}
-	}
+	changed := map[string]string{}
+	maps.Copy(changed, data)
+	changed[columnsKey] = text + indentOf(text) + "- " + clusterColumn + "\n"
 	if after, err := columnsIn(changed); err != nil || !reflect.DeepEqual(after, append(slices.Clone(before), ours)) {
 		return data, fmt.Errorf("its list %s is written in a form that cannot be added to: add %s to it", columnsKey, clusterColumn)
 	}

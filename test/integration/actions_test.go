@@ -179,10 +179,7 @@ func TestActions(t *testing.T) {
 	})
 	t.Run("suspend and resume the whole", func(t *testing.T) {
 		a.asks(t, "hold")
-		request := `{"metadata":{"annotations":{"stellarflow.io/request":"suspend"}}}`
-		if _, err := a.alice.Resource(stellarflow.Workflows).Namespace(ns).Patch(t.Context(), "hold", types.MergePatchType, []byte(request), metav1.PatchOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		mustPatch(t, a, "hold", `{"metadata":{"annotations":{"stellarflow.io/request":"suspend"}}}`)
 		wec.waitFor(t, ns, "hold", "the suspension", suspended)
 		a.hub.waitFor(t, ns, "hold", "the suspension", func(w *unstructured.Unstructured) bool {
 			return w.GetAnnotations()[stellarflow.AnnotationSuspended] == "true" && noIntents(w)

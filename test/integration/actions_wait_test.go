@@ -14,7 +14,6 @@ import (
 	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -35,11 +34,8 @@ func TestActionsWait(t *testing.T) {
 			t.Errorf("%s: while nobody knows: %s", name, describe(w))
 		}
 	}
-	request := `{"metadata":{"annotations":{"stellarflow.io/request":"suspend"}}}` // the last of two wins
-	if _, err := a.alice.Resource(stellarflow.Workflows).Namespace(ns).Patch(t.Context(), "kept", types.MergePatchType, []byte(request), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	a.act(t, "answered", setOutput("answered-1", "approve", "yes")) // as the UI resumes with a value: two writes
+	mustPatch(t, a, "kept", `{"metadata":{"annotations":{"stellarflow.io/request":"suspend"}}}`) // the last of two wins
+	a.act(t, "answered", setOutput("answered-1", "approve", "yes"))                              // as the UI resumes with a value: two writes
 	a.act(t, "answered", resume)
 	wec.write(t, ns, "answered", setOutput("answered-1", "approve", "no")) // a person there was faster
 	a.act(t, "declined", endNode("declined-1", v1alpha1.NodeSucceeded))
@@ -109,10 +105,7 @@ func TestSuspendBeforeTheCreate(t *testing.T) {
 	suspend := func(name string) {
 		t.Helper()
 		a.hub.waitFor(t, ns, name, "the placement", func(w *unstructured.Unstructured) bool { return w.GetLabels()[stellarflow.LabelCluster] != "" })
-		request := `{"metadata":{"annotations":{"stellarflow.io/request":"suspend"}}}`
-		if _, err := a.alice.Resource(stellarflow.Workflows).Namespace(ns).Patch(t.Context(), name, types.MergePatchType, []byte(request), metav1.PatchOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		mustPatch(t, a, name, `{"metadata":{"annotations":{"stellarflow.io/request":"suspend"}}}`)
 	}
 	namespace.Store(ns)
 	slow.Store(true)

@@ -87,10 +87,10 @@ func (w Write) queue(intent stellarflow.Intent, placement stellarflow.Placement,
 		waiting = nil
 	}
 	text, err := stellarflow.MarshalIntents(stellarflow.Queue(waiting, intent))
-	if _, alone := stellarflow.MarshalIntents([]stellarflow.Intent{intent}); alone != nil {
-		return refused(intent.Kind, "this %s is about so many steps that it cannot be passed on: do it on cluster %s", intent.Kind, placement.Cluster)
-	}
 	if err != nil {
+		if _, alone := stellarflow.MarshalIntents([]stellarflow.Intent{intent}); alone != nil {
+			return refused(intent.Kind, "this %s is about so many steps that it cannot be passed on: do it on cluster %s", intent.Kind, placement.Cluster)
+		}
 		return refused(intent.Kind, "%s: wait until its cluster %s has done what it was asked, or act there", err, placement.Cluster)
 	}
 	operations = append(operations, hubcopy.Add(text, "metadata", "annotations", stellarflow.AnnotationIntents))
