@@ -94,6 +94,9 @@ func (r *removed) uninstall(ctx context.Context, env Env, hub client.Client, crd
 	if err := waitNoPods(ctx, hub); err != nil {
 		return err
 	}
+	if err := removeVirtual(ctx, hub, report); err != nil {
+		return err
+	}
 	if r.Released, err = releaseAll(ctx, env, hub); err != nil {
 		return err
 	}

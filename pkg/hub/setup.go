@@ -40,7 +40,6 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/metrics"
 	"stellarflow.io/stellarflow/pkg/hub/placement"
 	"stellarflow.io/stellarflow/pkg/hub/policy"
-	"stellarflow.io/stellarflow/pkg/hub/tombstone"
 	"stellarflow.io/stellarflow/pkg/hub/travel"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
 	"stellarflow.io/stellarflow/pkg/wec"
@@ -59,6 +58,9 @@ type Options struct {
 	WebhookAddress string
 	// WebhookHost is the name or address by which the API server calls it; guard.Host, its Service, if empty.
 	WebhookHost string
+	// KubeletAddress is where what people ask of mirrored pods is served (HOST:PORT), empty or 0 for nowhere; KubeletHost is the IP address by
+	// which the API server reaches it. Without either, pods are not mirrored.
+	KubeletAddress, KubeletHost string
 	// Kubeconfig says which credentials of WECs are dialled.
 	Kubeconfig wec.KubeconfigOptions
 	// Now is the clock.
@@ -69,6 +71,11 @@ type Options struct {
 	WECTransport transport.WrapperFunc
 	// Metrics count and time what is done; nil for none. Setup gives them their Snapshot; the caller registers them.
 	Metrics *metrics.Metrics
+}
+
+// mirrorsPods reports whether pods are mirrored.
+func (o Options) mirrorsPods() bool {
+	return o.KubeletAddress != "" && o.KubeletAddress != "0" && o.KubeletHost != ""
 }
 
 // identity tells this process from every other; the host's name is for people.
@@ -134,7 +141,9 @@ func CacheOptions() crcache.Options {
 		},
 		ByObject: map[client.Object]crcache.ByObject{
 			&corev1.Secret{}:    {Namespaces: map[string]crcache.Config{stellarflow.SystemNamespace: {}}},
-			&corev1.ConfigMap{}: {Namespaces: map[string]crcache.Config{stellarflow.SystemNamespace: {LabelSelector: tombstone.Labelled()}}},
+			&corev1.Pod{}:       {Label: stellarflow.Labelled(stellarflow.LabelMirrorOf)},
+			&corev1.Node{}:      {Label: stellarflow.Labelled(stellarflow.LabelCluster)},
+			&corev1.ConfigMap{}: {Namespaces: map[string]crcache.Config{stellarflow.SystemNamespace: {LabelSelector: stellarflow.Labelled(stellarflow.LabelTombstone)}}},
 		},
 	}
 }
@@ -195,6 +204,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		mgr.Add(&travel.Keeper{Carrier: carrier, Fleet: connections, Cache: mgr.GetClient(), Timing: options.Timing.Travel, Log: h.log.WithName("travel")}),
 		mgr.Add(h.setBack),
 		h.dispatch(ctx, connections),
+		h.mirrorPods(ctx, connections, store),
 		h.addChecks(),
 		h.serveWebhook(ctx),
 	} {

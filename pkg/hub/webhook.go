@@ -18,6 +18,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/guard"
 	"stellarflow.io/stellarflow/pkg/hub/hold"
+	"stellarflow.io/stellarflow/pkg/hub/podmirror"
 )
 
 // Limits of what the webhook reads for those who create Workflows: a Workflow may refer to a hundred objects, and what cannot be read in
@@ -66,6 +67,7 @@ func (h *hub) serveWebhook(ctx context.Context) error {
 		return fmt.Errorf("make the webhook's client for the hub: %w", err)
 	}
 	server.Register(hold.Path, &webhook.Admission{Handler: &hold.Handler{Cache: h.mgr.GetClient(), Live: h.mgr.GetAPIReader(), Objects: objects}})
+	server.Register(podmirror.Path, &webhook.Admission{Handler: &podmirror.Handler{Hub: h.core, Now: h.options.Now}})
 	if err := h.mgr.Add(server); err != nil {
 		return fmt.Errorf("serve the webhook: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 )
@@ -20,6 +21,8 @@ const RequestTimeout = 10 * time.Second
 const (
 	clientQPS   = 200
 	clientBurst = 400
+	podQPS      = 50
+	podBurst    = 200
 )
 
 // Clients are the ways to talk to one WEC. All but Watch give up after RequestTimeout. They stay the same when the WEC's address
@@ -33,6 +36,8 @@ type Clients struct {
 	Watch metadata.Interface
 	// Core reaches Namespaces, ServiceAccounts, Leases and what a new namespace needs.
 	Core kubernetes.Interface
+	// Pods reads and deletes pods. It has a limit of its own: however many pods there are, Workflows do not wait for it.
+	Pods corev1client.PodsGetter
 
 	http *http.Client
 	link *link
@@ -59,6 +64,11 @@ func DialHeld(name string, config *rest.Config, hold *Hold) (*Clients, error) {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
 	if c.Core, err = kubernetes.NewForConfigAndClient(requests, c.http); err != nil {
+		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	pods := rest.CopyConfig(requests)
+	pods.QPS, pods.Burst = podQPS, podBurst
+	if c.Pods, err = corev1client.NewForConfigAndClient(pods, c.http); err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
 	streams := &rest.Config{Host: anyHost, QPS: clientQPS, Burst: clientBurst}

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
@@ -14,9 +16,12 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-const indexHubUID = "hub-uid"
+const (
+	indexHubUID   = "hub-uid"
+	indexWorkflow = "workflow"
+)
 
-// Watch caches the metadata of one hub's Workflows on a WEC.
+// Watch caches metadata of a WEC: of one hub's Workflows, or of the pods of Workflows.
 type Watch struct {
 	informer cache.SharedIndexInformer
 	synced   cache.ResourceEventHandlerRegistration
@@ -27,14 +32,20 @@ type Watch struct {
 // NewWatch prepares a watch on the Workflows with the label stellarflow.io/origin=hubID. changed is called for each that
 // appeared, changed or vanished; it must not block.
 func (c *Clients) NewWatch(hubID types.UID, changed func(types.NamespacedName)) (*Watch, error) {
+	return c.newWatch(stellarflow.Workflows, stellarflow.LabelOrigin+"="+string(hubID), cache.Indexers{indexHubUID: hubUIDs}, StripMetadata, changed)
+}
+
+// NewPodWatch prepares a watch on the pods of all Workflows of a WEC, of which only what tells them apart is kept. changed is as in NewWatch.
+func (c *Clients) NewPodWatch(changed func(types.NamespacedName)) (*Watch, error) {
+	return c.newWatch(corev1.SchemeGroupVersion.WithResource("pods"), stellarflow.ArgoLabelWorkflow, cache.Indexers{indexWorkflow: workflowOf}, stripPod, changed)
+}
+
+func (c *Clients) newWatch(resource schema.GroupVersionResource, selector string, indexers cache.Indexers, strip cache.TransformFunc, changed func(types.NamespacedName)) (*Watch, error) {
 	w := &Watch{lost: make(chan struct{})}
 	w.lose = sync.OnceFunc(func() { close(w.lost) })
-	w.informer = metadatainformer.NewFilteredMetadataInformer(c.Watch, stellarflow.Workflows, metav1.NamespaceAll, 0,
-		cache.Indexers{indexHubUID: hubUIDs},
-		func(options *metav1.ListOptions) {
-			options.LabelSelector = stellarflow.LabelOrigin + "=" + string(hubID)
-		}).Informer()
-	if err := w.informer.SetTransform(StripMetadata); err != nil {
+	w.informer = metadatainformer.NewFilteredMetadataInformer(c.Watch, resource, metav1.NamespaceAll, 0, indexers,
+		func(options *metav1.ListOptions) { options.LabelSelector = selector }).Informer()
+	if err := w.informer.SetTransform(strip); err != nil {
 		return nil, fmt.Errorf("prepare the watch: %w", err)
 	}
 	if err := w.informer.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) { w.lose() }); err != nil {
@@ -97,7 +108,7 @@ func (w *Watch) IsLost() bool {
 	}
 }
 
-// Get returns the cached metadata of a Workflow, or nil. It must not be changed.
+// Get returns the cached metadata of an object, or nil. It must not be changed.
 func (w *Watch) Get(key types.NamespacedName) *metav1.PartialObjectMetadata {
 	object, found, err := w.informer.GetStore().GetByKey(cache.NewObjectName(key.Namespace, key.Name).String())
 	if err != nil || !found {
@@ -112,14 +123,23 @@ func (w *Watch) Get(key types.NamespacedName) *metav1.PartialObjectMetadata {
 
 // ByHubUID returns the cached WEC copies that say they belong to a hub copy.
 func (w *Watch) ByHubUID(uid types.UID) []*metav1.PartialObjectMetadata {
-	objects, err := w.informer.GetIndexer().ByIndex(indexHubUID, string(uid))
+	return w.indexed(indexHubUID, string(uid))
+}
+
+// ByWorkflow returns the cached pods that say they belong to a Workflow.
+func (w *Watch) ByWorkflow(key types.NamespacedName) []*metav1.PartialObjectMetadata {
+	return w.indexed(indexWorkflow, key.String())
+}
+
+func (w *Watch) indexed(index, value string) []*metav1.PartialObjectMetadata {
+	objects, err := w.informer.GetIndexer().ByIndex(index, value)
 	if err != nil {
 		return nil
 	}
 	return metadataOf(objects)
 }
 
-// List returns all cached WEC copies.
+// List returns all that is cached.
 func (w *Watch) List() []*metav1.PartialObjectMetadata {
 	return metadataOf(w.informer.GetStore().List())
 }
@@ -141,6 +161,32 @@ func hubUIDs(object any) ([]string, error) {
 		}
 	}
 	return nil, nil
+}
+
+// WorkflowOf returns the Workflow that a pod says it belongs to.
+func WorkflowOf(pod metav1.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: pod.GetNamespace(), Name: pod.GetLabels()[stellarflow.ArgoLabelWorkflow]}
+}
+
+func workflowOf(object any) ([]string, error) {
+	if metadata, ok := object.(*metav1.PartialObjectMetadata); ok {
+		return []string{WorkflowOf(metadata).String()}, nil
+	}
+	return nil, nil
+}
+
+// stripPod keeps of a pod's metadata what says which it is and whose. It is a cache.TransformFunc and changes the object it is given.
+func stripPod(object any) (any, error) {
+	metadata, ok := object.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return object, nil
+	}
+	metadata.ObjectMeta = metav1.ObjectMeta{
+		Namespace: metadata.Namespace, Name: metadata.Name, UID: metadata.UID, ResourceVersion: metadata.ResourceVersion, DeletionTimestamp: metadata.DeletionTimestamp,
+		Labels:          map[string]string{stellarflow.ArgoLabelWorkflow: metadata.Labels[stellarflow.ArgoLabelWorkflow]},
+		OwnerReferences: metadata.OwnerReferences,
+	}
+	return metadata, nil
 }
 
 // StripMetadata removes what no decision uses before an object enters a cache. It is a cache.TransformFunc and changes the

@@ -211,6 +211,8 @@ type managerOptions struct {
 	metrics *metrics.Metrics
 	// webhook is where admission is served, empty for nowhere.
 	webhook string
+	// kubelet is where what is asked of mirrored pods is served; empty for nowhere, and then pods are not mirrored.
+	kubelet string
 	// configure changes the manager's own options; nil for none.
 	configure func(*ctrl.Options)
 	// ended is told with what a manager that nobody stopped has ended; nil if it must not.
@@ -269,6 +271,7 @@ func startManager(t *testing.T, c *clusters, o managerOptions) *manager {
 		}
 	}
 	err = hub.Setup(ctx, mgr, hub.Options{
+		KubeletAddress: o.kubelet, KubeletHost: "127.0.0.1",
 		Profile: o.profile, Archive: archive, WebhookAddress: o.webhook, WebhookHost: "127.0.0.1", StoreSecret: store, Now: now, Timing: o.timing, Kubeconfig: wec.KubeconfigOptions{AllowLoopback: true}, WECTransport: o.wecTransport, Metrics: o.metrics,
 	})
 	if err != nil {

@@ -1,6 +1,11 @@
 package stellarflow
 
-import "strings"
+import (
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+)
 
 // Prefix begins every label, annotation and finalizer of ours.
 const Prefix = "stellarflow.io/"
@@ -118,6 +123,20 @@ const (
 	AnnotationHold = Prefix + "hold"
 )
 
+// Keys of mirrored pods.
+const (
+	// LabelMirrorOf, on a Pod of the hub, is the UID of the pod on a WEC that it mirrors; LabelCluster says on which.
+	LabelMirrorOf = Prefix + "mirror-of"
+	// AnnotationMirrored, on such a Pod, is the resourceVersion of the real pod that it shows.
+	AnnotationMirrored = Prefix + "mirrored"
+	// AnnotationDeletion, on such a Pod, says that admission saw a person, or the Argo server, delete it: podmirror.Ask as JSON.
+	AnnotationDeletion = Prefix + "deletion"
+	// AnnotationMirrorPods, with the value "false" on a BindingPolicy, has the pods of what it places not mirrored.
+	AnnotationMirrorPods = Prefix + "mirror-pods"
+	// TaintVirtualNode is the key of the taints of the Nodes that stand for WECs.
+	TaintVirtualNode = Prefix + "virtual-node"
+)
+
 // Values of LabelHold.
 const (
 	// HoldAll holds what any BindingPolicy selects.
@@ -138,6 +157,15 @@ const SecretKeyStoreSum = "store-credentials-sha256" //nolint:gosec // the name 
 
 // ConditionConnected is the condition that the hub keeps on each ManagedCluster that has a credential.
 const ConditionConnected = "StellarflowConnected"
+
+// Labelled selects what has a label of ours.
+func Labelled(label string) labels.Selector {
+	requirement, err := labels.NewRequirement(label, selection.Exists, nil)
+	if err != nil { // a key of ours is a label key
+		return labels.Nothing()
+	}
+	return labels.NewSelector().Add(*requirement)
+}
 
 // IsOurs reports whether a label, annotation or finalizer key is under Prefix.
 func IsOurs(key string) bool { return strings.HasPrefix(key, Prefix) }

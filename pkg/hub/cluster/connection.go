@@ -48,6 +48,7 @@ type Connection struct {
 	beats      *heartbeat.Beats
 	observed   Observed
 	replace    func(*Connection) // starts anew with the candidate, which is another cluster
+	companion  func(context.Context, *Connection)
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	state      atomic.Pointer[State]
 	namespaces atomic.Pointer[[]string]

@@ -41,6 +41,8 @@ type Fleet struct {
 	// Observed returns the highest resourceVersion of a WEC that hub copies hold; nil for none.
 	Observed Observed
 
+	// Companion does something with every connection until its context ends; nil for nothing.
+	Companion func(context.Context, *Connection)
 	// Transport wraps the transport to every WEC, nil for none.
 	Transport transport.WrapperFunc
 	// Prime gives every ManagedCluster that exists at the start to Ensure.
@@ -157,7 +159,7 @@ func (f *Fleet) newConnection(name stellarflow.ClusterName, clients *wec.Clients
 	timing := f.Timing.orDefault()
 	c := &Connection{
 		Name: name, Clients: clients, hubID: f.HubID, timing: timing, handler: f.Handler, now: f.Now, log: f.Log.WithValues("cluster", name),
-		changed: f.Changed, metrics: f.Metrics, beats: f.Beats, observed: f.Observed, replace: f.replace, hold: hold, kick: make(chan struct{}, 1), listing: newListing(timing),
+		changed: f.Changed, metrics: f.Metrics, beats: f.Beats, observed: f.Observed, replace: f.replace, companion: f.Companion, hold: hold, kick: make(chan struct{}, 1), listing: newListing(timing),
 		done: make(chan struct{}), orphans: map[types.NamespacedName]bool{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}

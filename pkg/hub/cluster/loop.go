@@ -21,6 +21,9 @@ func (c *Connection) run(ctx context.Context, before <-chan struct{}) {
 	for range workers {
 		group.Go(func() { c.work(ctx) })
 	}
+	if c.companion != nil {
+		group.Go(func() { c.companion(ctx, c) })
+	}
 	next, retry := time.NewTimer(0), c.timing.firstRetry()
 	defer next.Stop()
 	for ctx.Err() == nil {

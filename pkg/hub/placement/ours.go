@@ -83,9 +83,12 @@ func unfailed(workflow *unstructured.Unstructured) []hubcopy.Operation {
 }
 
 // ran reports whether one of the pods that carry a Workflow's name is its own. Those of an earlier Workflow of that name may
-// still be ending; a pod without an owner counts.
+// still be ending; a pod without an owner counts, one that mirrors a WEC's does not.
 func ran(pods []metav1.PartialObjectMetadata, uid types.UID) bool {
 	return slices.ContainsFunc(pods, func(pod metav1.PartialObjectMetadata) bool {
+		if pod.Labels[stellarflow.LabelMirrorOf] != "" {
+			return false
+		}
 		owner := metav1.GetControllerOfNoCopy(&pod)
 		return owner == nil || owner.Kind != stellarflow.WorkflowKind.Kind || owner.UID == uid
 	})

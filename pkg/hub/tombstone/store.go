@@ -8,8 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,15 +28,6 @@ func IndexConfigMap(object client.Object) []string {
 		return nil
 	}
 	return []string{string(t.Cluster), exact(t.ClusterID, t.Workflow)}
-}
-
-// Labelled selects the ConfigMaps that are tombstones.
-func Labelled() labels.Selector {
-	exists, err := labels.NewRequirement(stellarflow.LabelTombstone, selection.Exists, nil)
-	if err != nil { // a key of ours is a label key
-		return labels.Nothing()
-	}
-	return labels.NewSelector().Add(*exists)
 }
 
 func exact(id types.UID, workflow types.NamespacedName) string {

@@ -1,0 +1,488 @@
+package podmirror
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/wec"
+)
+
+const (
+	workers = 2
+	// every is how often all pods are looked at although nothing has changed that is watched: the policies, say.
+	every = 30 * time.Second
+	// again is how long after its end a watch is begun anew, and how long a pod waits for what is about to be known.
+	again = time.Second
+	// A pod that keeps failing is tried again after 100 ms at first and never less often than every minute.
+	firstBackoff, lastBackoff = 100 * time.Millisecond, time.Minute
+)
+
+// Copies reads hub copies.
+type Copies interface {
+	// Cached returns a hub copy's metadata, nil if there is none. It must not be changed.
+	Cached(ctx context.Context, key types.NamespacedName) (*metav1.PartialObjectMetadata, error)
+}
+
+// Mirrorer shows the pods of all WECs on the hub.
+type Mirrorer struct {
+	// Hub writes Pods on the hub, with limits of its own: status does not wait for it.
+	Hub kubernetes.Interface
+	// Cache has the mirrored pods, the virtual Nodes and the policies of the hub.
+	Cache  client.Reader
+	Copies Copies
+	// Recorder says on hub copies what cannot be shown.
+	Recorder events.EventRecorder
+	Log      logr.Logger
+	Now      func() time.Time
+
+	mu       sync.Mutex
+	clusters map[stellarflow.ClusterName]*pods
+	removing sync.Map // UIDs of mirrors that this process has removed itself
+}
+
+// pods are those of one WEC.
+type pods struct {
+	*Mirrorer
+	connection *cluster.Connection
+	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	watch      atomic.Pointer[wec.Watch] // complete, though it may be lost
+
+	known   sync.Mutex
+	read    map[types.NamespacedName]seen
+	deleted map[types.NamespacedName]types.UID // real pods whose mirrors a person has deleted, and that are gone already
+}
+
+// seen is what is remembered of a real pod that was read.
+type seen struct {
+	version  string
+	archived time.Time
+}
+
+// Follow mirrors the pods of one WEC until ctx ends. It is a cluster.Fleet's Companion.
+func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
+	p := &pods{
+		Mirrorer: m, connection: connection, read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]types.UID{},
+		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
+	}
+	m.mu.Lock()
+	if m.clusters == nil {
+		m.clusters = map[stellarflow.ClusterName]*pods{}
+	}
+	m.clusters[connection.Name] = p
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.clusters[connection.Name] == p {
+			delete(m.clusters, connection.Name)
+		}
+	}()
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() { p.work(ctx) })
+	}
+	group.Go(func() {
+		wait.JitterUntilWithContext(ctx, p.enqueueAll, every, 0.1, true)
+	})
+	wait.UntilWithContext(ctx, p.follow, again)
+	p.queue.ShutDown()
+	group.Wait()
+}
+
+// follow watches until the watch is lost or ctx ends. What the last one has shown is used until this one is complete.
+func (p *pods) follow(ctx context.Context) {
+	watch, err := p.connection.Clients.NewPodWatch(p.queue.Add)
+	if err != nil {
+		p.Log.Error(err, "watch the pods", "cluster", p.connection.Name)
+		return
+	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go watch.Run(ctx)
+	for {
+		complete := watch.Complete()
+		if p.watch.Load() == watch {
+			complete = nil
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-watch.Lost():
+			return
+		case <-complete:
+			p.watch.Store(watch)
+			p.enqueueAll(ctx)
+		}
+	}
+}
+
+// enqueueAll asks for a pass over every pod that is there or is shown.
+func (p *pods) enqueueAll(ctx context.Context) {
+	if watch := p.watch.Load(); watch != nil {
+		for _, pod := range watch.List() {
+			if _, ours := p.owner(ctx, pod); ours {
+				p.queue.Add(client.ObjectKeyFromObject(pod))
+			}
+		}
+	}
+	var mirrors corev1.PodList
+	if err := p.Cache.List(ctx, &mirrors, client.MatchingLabels{stellarflow.LabelCluster: string(p.connection.Name)}, client.UnsafeDisableDeepCopy); err != nil {
+		p.Log.Error(err, "list the mirrored pods", "cluster", p.connection.Name)
+	}
+	for i := range mirrors.Items {
+		p.queue.Add(client.ObjectKeyFromObject(&mirrors.Items[i]))
+	}
+}
+
+func (p *pods) work(ctx context.Context) {
+	for {
+		key, stopped := p.queue.Get()
+		if stopped {
+			return
+		}
+		if ctx.Err() == nil {
+			after, err := p.pass(ctx, key)
+			switch {
+			case err != nil:
+				p.Log.V(1).Info("pod is not mirrored", "cluster", p.connection.Name, "pod", key, "error", oneLine(err.Error()))
+				p.queue.AddRateLimited(key)
+			case after > 0:
+				p.queue.Forget(key)
+				p.queue.AddAfter(key, after)
+			default:
+				p.queue.Forget(key)
+			}
+		}
+		p.queue.Done(key)
+	}
+}
+
+// owner returns the hub copy of a pod's Workflow: the one that the hub's record places on this WEC as the Workflow that controls the pod.
+func (p *pods) owner(ctx context.Context, pod metav1.Object) (*metav1.PartialObjectMetadata, bool) {
+	controller := metav1.GetControllerOfNoCopy(pod)
+	if controller == nil || controller.Kind != stellarflow.WorkflowKind.Kind {
+		return nil, false
+	}
+	hubCopy, err := p.Copies.Cached(ctx, wec.WorkflowOf(pod))
+	if err != nil || hubCopy == nil || stellarflow.Abandoned(hubCopy) {
+		return nil, false
+	}
+	placement, placed := stellarflow.PlacementOf(hubCopy)
+	return hubCopy, placed && placement.Cluster == p.connection.Name && placement.ClusterID == p.connection.State().ID() &&
+		placement.WECUID != "" && placement.WECUID == controller.UID
+}
+
+// wanted reports whether the policy that has placed a Workflow lets its pods be mirrored.
+func (p *pods) wanted(ctx context.Context, hubCopy metav1.Object) bool {
+	placement, _ := stellarflow.PlacementOf(hubCopy)
+	var policy v1alpha1.BindingPolicy
+	err := p.Cache.Get(ctx, types.NamespacedName{Name: placement.Policy}, &policy)
+	return err != nil || policy.Annotations[stellarflow.AnnotationMirrorPods] != "false"
+}
+
+// observe returns what is known of a pod, and the hub copy of its Workflow if it is shown.
+func (p *pods) observe(ctx context.Context, key types.NamespacedName) (View, *metav1.PartialObjectMetadata, error) {
+	watch := p.watch.Load()
+	v := View{Cluster: p.connection.Name, Complete: watch != nil && !watch.IsLost(), Now: p.Now()}
+	var mirror corev1.Pod
+	switch err := p.Cache.Get(ctx, key, &mirror); {
+	case err == nil:
+		v.Mirror = &mirror
+	case !apierrors.IsNotFound(err):
+		return v, nil, fmt.Errorf("read pod %s from the cache: %w", key, err)
+	}
+	var node corev1.Node
+	v.Cordoned = p.Cache.Get(ctx, types.NamespacedName{Name: NodeName(v.Cluster)}, &node) == nil && node.Spec.Unschedulable
+	if watch == nil {
+		return v, nil, nil
+	}
+	pod := watch.Get(key)
+	if pod == nil {
+		return v, nil, nil
+	}
+	hubCopy, ours := p.owner(ctx, pod)
+	if !ours {
+		return v, nil, nil
+	}
+	v.Real, v.Wanted = pod, p.wanted(ctx, hubCopy)
+	p.known.Lock()
+	defer p.known.Unlock()
+	v.Read, v.Archived, v.Deleted = p.read[key].version, p.read[key].archived, p.deleted[key]
+	return v, hubCopy, nil
+}
+
+// forget drops what is remembered of a pod that is gone.
+func (p *pods) forget(key types.NamespacedName) {
+	p.known.Lock()
+	defer p.known.Unlock()
+	delete(p.read, key)
+	delete(p.deleted, key)
+}
+
+// pass does the next step for a pod, and returns after how long to look again (zero: when something changes).
+func (p *pods) pass(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
+	if p.connection.State().ID() == "" { // which cluster this is has not been seen yet
+		return again, nil
+	}
+	view, owner, err := p.observe(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	if view.Real == nil && view.Complete {
+		p.forget(key)
+	}
+	step, after := Next(view)
+	switch step {
+	case Show:
+		return p.show(ctx, key, view, owner)
+	case Remove:
+		return 0, p.remove(ctx, view.Mirror)
+	case Delete:
+		return 0, p.passOn(ctx, key, view, owner)
+	case Taken:
+		p.refused(owner, key, "the hub has a Pod of that name already")
+		return every, nil
+	case Nothing:
+	}
+	return after, nil
+}
+
+// show reads the real pod and makes the mirror show it.
+func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) (time.Duration, error) {
+	pod, err := p.connection.Clients.Pods.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return 0, nil // the watch will tell
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read pod %s of cluster %s: %w", key, v.Cluster, err)
+	}
+	if _, ours := p.owner(ctx, pod); !ours || pod.UID != v.Real.GetUID() || pod.Namespace != key.Namespace || pod.Name != key.Name {
+		return time.Second, nil // replaced since the cache saw it
+	}
+	known := seen{version: Version(pod)}
+	if Archived(pod) {
+		known.archived = Finished(pod)
+	}
+	p.known.Lock()
+	p.read[key] = known
+	p.known.Unlock()
+	if left := Lingers - v.Now.Sub(known.archived); !known.archived.IsZero() && left <= 0 {
+		return time.Millisecond, nil
+	}
+	want, err := Render(pod, owner, v.Cluster)
+	if err != nil {
+		p.refused(owner, key, "cluster "+string(v.Cluster)+" says that "+err.Error())
+		return every, nil
+	}
+	return p.write(ctx, v, owner, want)
+}
+
+// write makes the Pod on the hub, or brings its status up to date.
+func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMetadata, want *corev1.Pod) (time.Duration, error) {
+	hub, mirror := p.Hub.CoreV1().Pods(want.Namespace), v.Mirror
+	var err error
+	if mirror == nil {
+		made := want.DeepCopy()
+		delete(made.Annotations, stellarflow.AnnotationMirrored) // until it has the status
+		switch mirror, err = hub.Create(ctx, made, metav1.CreateOptions{}); {
+		case apierrors.IsAlreadyExists(err):
+			return time.Second, nil // by us, and the cache does not show it yet, or by somebody else
+		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+			return every, nil
+		case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+			p.refused(owner, client.ObjectKeyFromObject(want), err.Error())
+			return lastBackoff, nil
+		case err != nil:
+			return 0, fmt.Errorf("mirror pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err)
+		}
+	}
+	shown := mirror.DeepCopy()
+	qos := shown.Status.QOSClass
+	shown.Status = want.Status
+	shown.Status.QOSClass = qos
+	shown.Annotations[stellarflow.AnnotationMirrored] = want.Annotations[stellarflow.AnnotationMirrored]
+	switch _, err = hub.UpdateStatus(ctx, shown, metav1.UpdateOptions{}); {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return 50 * time.Millisecond, nil // the cache will show what won
+	case apierrors.IsInvalid(err): // what a pod cannot become: it is another one
+		return time.Second, p.remove(ctx, mirror)
+	case err != nil:
+		return 0, fmt.Errorf("show the status of pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err)
+	}
+	return 0, nil
+}
+
+// remove ends a mirror at once.
+func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
+	m.removing.Store(mirror.UID, true)
+	now := int64(0)
+	err := m.Hub.CoreV1().Pods(mirror.Namespace).Delete(ctx, mirror.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(mirror.UID))})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("remove mirrored pod %s/%s: %w", mirror.Namespace, mirror.Name, err)
+	}
+	return nil
+}
+
+// passOn deletes the real pod, as a person has deleted its mirror.
+func (p *pods) passOn(ctx context.Context, key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) error {
+	options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(v.Real.GetUID()))}
+	if v.Mirror != nil {
+		options.GracePeriodSeconds = v.Mirror.DeletionGracePeriodSeconds
+	}
+	err := p.connection.Clients.Pods.Pods(key.Namespace).Delete(ctx, key.Name, options)
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete pod %s of cluster %s: %w", key, v.Cluster, err)
+	}
+	p.Log.Info("deleted a pod as its mirror was", "cluster", v.Cluster, "pod", key)
+	p.Recorder.Eventf(owner, nil, corev1.EventTypeNormal, eventPodDeleted, "Delete", "deleted pod %s on cluster %s, as it was deleted here", key.Name, string(v.Cluster))
+	return nil
+}
+
+// Events on hub copies.
+const (
+	eventPodDeleted  = "PodDeletedOnCluster"
+	eventNotMirrored = "PodNotMirrored"
+)
+
+// refused says that a pod is not shown.
+func (p *pods) refused(owner *metav1.PartialObjectMetadata, pod types.NamespacedName, why string) {
+	p.Recorder.Eventf(owner, nil, corev1.EventTypeWarning, eventNotMirrored, "Mirror", "logs from S3 only: pod %s is not mirrored here: %s", pod.Name, oneLine(why))
+}
+
+// Watch lets changes on the hub bring another look: of the mirrored pods, and of the Workflows.
+func (m *Mirrorer) Watch(mirrors, workflows crcache.Informer) error {
+	enqueue := func(object any) {
+		if pod, ok := object.(*corev1.Pod); ok {
+			m.enqueue(stellarflow.ClusterName(pod.Labels[stellarflow.LabelCluster]), client.ObjectKeyFromObject(pod))
+		}
+	}
+	_, err := mirrors.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: enqueue, UpdateFunc: func(_, next any) { enqueue(next) },
+		DeleteFunc: func(gone any) {
+			if pod, ok := gone.(*corev1.Pod); ok { // else it is not known how it went
+				m.went(pod)
+			}
+			if unknown, ok := gone.(cache.DeletedFinalStateUnknown); ok {
+				gone = unknown.Obj
+			}
+			enqueue(gone)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("watch the mirrored pods: %w", err)
+	}
+	_, err = workflows.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, next any) {
+		before, after := placed(old), placed(next)
+		if before != after {
+			m.enqueueWorkflow(before)
+			m.enqueueWorkflow(after)
+		}
+	}, DeleteFunc: func(gone any) { m.enqueueWorkflow(placed(gone)) }})
+	if err != nil {
+		return fmt.Errorf("watch the Workflows: %w", err)
+	}
+	return nil
+}
+
+// where is what of a hub copy decides about its pods.
+type where struct {
+	workflow types.NamespacedName
+	cluster  stellarflow.ClusterName
+	wecUID   types.UID
+}
+
+func placed(object any) where {
+	if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = unknown.Obj
+	}
+	workflow, ok := object.(metav1.Object)
+	if !ok || workflow.GetLabels()[stellarflow.LabelCluster] == "" {
+		return where{}
+	}
+	placement, found := stellarflow.PlacementOf(workflow)
+	if !found || stellarflow.Abandoned(workflow) {
+		return where{}
+	}
+	return where{types.NamespacedName{Namespace: workflow.GetNamespace(), Name: workflow.GetName()}, placement.Cluster, placement.WECUID}
+}
+
+// went remembers that a mirror is gone at a person's word, not at ours: one that has no time to end is not seen while it ends.
+func (m *Mirrorer) went(mirror *corev1.Pod) {
+	if _, ours := m.removing.LoadAndDelete(mirror.UID); ours {
+		return
+	}
+	ask, asked := AskOf(mirror)
+	if p := m.of(stellarflow.ClusterName(mirror.Labels[stellarflow.LabelCluster])); asked && p != nil && m.Now().Sub(ask.Time) < within {
+		p.known.Lock()
+		defer p.known.Unlock()
+		p.deleted[client.ObjectKeyFromObject(mirror)] = types.UID(mirror.Labels[stellarflow.LabelMirrorOf])
+	}
+}
+
+func (m *Mirrorer) of(name stellarflow.ClusterName) *pods {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.clusters[name]
+}
+
+func (m *Mirrorer) enqueue(name stellarflow.ClusterName, pod types.NamespacedName) {
+	if p := m.of(name); p != nil {
+		p.queue.Add(pod)
+	}
+}
+
+func (m *Mirrorer) enqueueWorkflow(at where) {
+	p := m.of(at.cluster)
+	if p == nil {
+		return
+	}
+	if watch := p.watch.Load(); watch != nil {
+		for _, pod := range watch.ByWorkflow(at.workflow) {
+			p.queue.Add(client.ObjectKeyFromObject(pod))
+		}
+	}
+}
+
+// Find returns the connection to the WEC where the pod runs that is mirrored under a name, and that pod's UID. It is false if the hub's record places no
+// Workflow there that controls the pod, or if it is not to be mirrored.
+func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (*cluster.Connection, types.UID, bool) {
+	m.mu.Lock()
+	all := make([]*pods, 0, len(m.clusters))
+	for _, p := range m.clusters {
+		all = append(all, p)
+	}
+	m.mu.Unlock()
+	for _, p := range all {
+		watch := p.watch.Load()
+		if watch == nil {
+			continue
+		}
+		pod := watch.Get(key)
+		if pod == nil {
+			continue
+		}
+		if hubCopy, ours := p.owner(ctx, pod); ours && p.wanted(ctx, hubCopy) {
+			return p.connection, pod.UID, true
+		}
+	}
+	return nil, "", false
+}

@@ -1,0 +1,87 @@
+package podmirror
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// mirror is the Pod on the hub that shows running().
+func mirror(t *testing.T, change ...func(*corev1.Pod)) *corev1.Pod {
+	t.Helper()
+	pod, err := Render(running(), hubCopy(), "cluster1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range change {
+		f(pod)
+	}
+	return pod
+}
+
+// going lets a mirror be deleted at a time, with 30 s to end.
+func going(at time.Time) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = ptr.To(metav1.NewTime(at.Add(30*time.Second))), ptr.To[int64](30)
+	}
+}
+
+func asked(at time.Time) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationDeletion] = Ask{By: "jane", Time: at}.String() }
+}
+
+func TestNext(t *testing.T) {
+	now := ended.Add(time.Hour)
+	terminating := running()
+	terminating.DeletionTimestamp = ptr.To(metav1.NewTime(now))
+	for name, tc := range map[string]struct {
+		reason string
+		view   View
+		want   Step
+		after  time.Duration
+	}{
+		"Nothing":       {"there is nothing", View{}, Nothing, 0},
+		"New":           {"a pod began", View{Real: running(), Wanted: true}, Show, 0},
+		"Shown":         {"the mirror shows it", View{Real: running(), Wanted: true, Mirror: mirror(t), Read: "real/7"}, Nothing, 0},
+		"Changed":       {"the pod changed", View{Real: running(), Wanted: true, Mirror: mirror(t, func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationMirrored] = "6" }), Read: "real/6"}, Show, 0},
+		"AfterRestart":  {"this process has not read it", View{Real: running(), Wanted: true, Mirror: mirror(t)}, Show, 0},
+		"Other":         {"the name is another pod's now", View{Real: running(), Wanted: true, Mirror: mirror(t, func(p *corev1.Pod) { p.Labels[stellarflow.LabelMirrorOf] = "old" })}, Remove, 0},
+		"Unwanted":      {"the policy says no", View{Real: running(), Mirror: mirror(t), Complete: true}, Remove, 0},
+		"UnwantedNew":   {"nor is it made", View{Real: running(), Complete: true}, Nothing, 0},
+		"Gone":          {"the pod is gone", View{Mirror: mirror(t), Complete: true}, Remove, 0},
+		"Unknown":       {"whether it is gone is not known", View{Mirror: mirror(t)}, Nothing, 0},
+		"Taken":         {"the hub's own pod has the name", View{Real: running(), Wanted: true, Mirror: mirror(t, func(p *corev1.Pod) { p.Labels = nil })}, Taken, 0},
+		"TakenUnwanted": {"nobody wants it", View{Mirror: mirror(t, func(p *corev1.Pod) { p.Labels = nil }), Complete: true}, Nothing, 0},
+		"Elsewhere":     {"another cluster's mirror has the name", View{Real: running(), Wanted: true, Mirror: mirror(t, func(p *corev1.Pod) { p.Labels[stellarflow.LabelCluster] = "cluster2" })}, Nothing, time.Second},
+		"ElsewhereGone": {"another cluster's mirror is none of ours", View{Mirror: mirror(t, func(p *corev1.Pod) { p.Labels[stellarflow.LabelCluster] = "cluster2" }), Complete: true}, Nothing, 0},
+		"JustArchived":  {"it lingers", View{Real: running(), Wanted: true, Mirror: mirror(t), Read: "real/7", Archived: now.Add(-5 * time.Second)}, Nothing, 10 * time.Second},
+		"Archived":      {"the log is in S3", View{Real: running(), Wanted: true, Mirror: mirror(t), Read: "real/7", Archived: now.Add(-Lingers), Complete: true}, Remove, 0},
+		"ArchivedGone":  {"and stays away", View{Real: running(), Wanted: true, Read: "real/7", Archived: now.Add(-Lingers)}, Nothing, 0},
+		"ArchivedOther": {"what was archived is not this version", View{Real: running(), Wanted: true, Read: "real/6", Archived: now.Add(-Lingers)}, Show, 0},
+
+		"Evicted":        {"nobody asked: it is made again", View{Real: running(), Wanted: true, Mirror: mirror(t, going(now))}, Remove, 0},
+		"Deleted":        {"a person deleted it", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now), going(now))}, Delete, 0},
+		"DeletedPassed":  {"the real one ends", View{Real: terminating, Wanted: true, Mirror: mirror(t, asked(now), going(now)), Read: "real/7"}, Nothing, 0},
+		"DeletedEnded":   {"the real one is gone", View{Wanted: true, Mirror: mirror(t, asked(now), going(now)), Complete: true}, Remove, 0},
+		"RefusedBefore":  {"the ask was refused by another webhook, and something evicts it later", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now.Add(-45*time.Second)), going(now))}, Remove, 0},
+		"DeletedBefore":  {"it was going before anybody asked", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now), going(now.Add(-10*time.Second)))}, Remove, 0},
+		"AwayTenMinutes": {"the manager was away", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now.Add(-10*time.Minute)), going(now.Add(-10*time.Minute)))}, Remove, 0},
+		"Drained":        {"the node is drained", View{Real: running(), Wanted: true, Cordoned: true, Mirror: mirror(t, asked(now), going(now))}, Remove, 0},
+		"Forced":         {"deleted at once by a person", View{Real: running(), Wanted: true, Deleted: "real"}, Delete, 0},
+		"ForcedDrain":    {"drained at once", View{Real: running(), Wanted: true, Deleted: "real", Cordoned: true}, Show, 0},
+		"ForcedPassed":   {"it goes", View{Real: terminating, Wanted: true, Deleted: "real"}, Nothing, 0},
+		"ForcedOther":    {"it was another pod", View{Real: running(), Wanted: true, Deleted: "old"}, Show, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.view.Cluster, tc.view.Now = "cluster1", now
+			if step, after := Next(tc.view); step != tc.want || after != tc.after {
+				t.Errorf("%s: got %s after %s, want %s after %s", tc.reason, step, after, tc.want, tc.after)
+			}
+		})
+	}
+}

@@ -1,0 +1,63 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/podmirror"
+)
+
+// Limits of what is written of mirrored pods. Workflows have their own.
+const (
+	podQPS   = 100
+	podBurst = 200
+)
+
+// mirrorPods shows the pods of the WECs on the hub, and serves what is asked of them, unless there is no address for that.
+func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store *hubcopy.Store) error {
+	if !h.options.mirrorsPods() {
+		h.log.Info("pods of other clusters are not mirrored: logs of running steps are not shown here; give --kubelet-address and --kubelet-bind-address")
+		return nil
+	}
+	config := rest.CopyConfig(h.mgr.GetConfig())
+	config.QPS, config.Burst, config.RateLimiter = podQPS, podBurst, nil
+	core, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make a client for the hub's pods: %w", err)
+	}
+	mirrorer := &podmirror.Mirrorer{
+		Hub: core, Cache: h.mgr.GetClient(), Copies: store, Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("pods"), Now: h.options.Now,
+	}
+	connections.Companion = mirrorer.Follow
+	mirrors, err := h.mgr.GetCache().GetInformer(ctx, &corev1.Pod{}, crcache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch the mirrored pods: %w", err)
+	}
+	if _, err := h.mgr.GetCache().GetInformer(ctx, &corev1.Node{}, crcache.BlockUntilSynced(false)); err != nil {
+		return fmt.Errorf("watch the virtual nodes: %w", err)
+	}
+	if err := mirrorer.Watch(mirrors, h.workflows); err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(h.options.KubeletAddress)
+	if err != nil {
+		return fmt.Errorf("serve the pods: %w", err)
+	}
+	number, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		return fmt.Errorf("serve the pods: %w", err)
+	}
+	return h.mgr.Add(&podmirror.Nodes{
+		Hub: core, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Log: h.log.WithName("pods"), Now: h.options.Now,
+		Endpoint: podmirror.Endpoint{Host: h.options.KubeletHost, Port: int32(number)},
+	})
+}
