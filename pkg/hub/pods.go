@@ -14,6 +14,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/podmirror"
+	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
 // Limits of what is written of mirrored pods. Workflows have their own.
@@ -23,7 +24,7 @@ const (
 )
 
 // mirrorPods shows the pods of the WECs on the hub, and serves what is asked of them, unless there is no address for that.
-func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store *hubcopy.Store) error {
+func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store *hubcopy.Store, status *upsync.Mirrorer) error {
 	if !h.options.mirrorsPods() {
 		h.log.Info("pods of other clusters are not mirrored: logs of running steps are not shown here; give --kubelet-address and --kubelet-bind-address")
 		return nil
@@ -37,7 +38,7 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 	mirrorer := &podmirror.Mirrorer{
 		Hub: core, Cache: h.mgr.GetClient(), Copies: store, Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("pods"), Now: h.options.Now,
 	}
-	connections.Companion = mirrorer.Follow
+	connections.Companion, status.LogsFromS3 = mirrorer.Follow, mirrorer.LogsFromS3
 	mirrors, err := h.mgr.GetCache().GetInformer(ctx, &corev1.Pod{}, crcache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watch the mirrored pods: %w", err)

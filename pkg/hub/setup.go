@@ -204,7 +204,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		mgr.Add(&travel.Keeper{Carrier: carrier, Fleet: connections, Cache: mgr.GetClient(), Timing: options.Timing.Travel, Log: h.log.WithName("travel")}),
 		mgr.Add(h.setBack),
 		h.dispatch(ctx, connections),
-		h.mirrorPods(ctx, connections, store),
+		h.mirrorPods(ctx, connections, store, syncer.Mirrorer),
 		h.addChecks(),
 		h.serveWebhook(ctx),
 	} {

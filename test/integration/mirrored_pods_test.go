@@ -21,6 +21,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/podmirror"
+	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
 // mirroring is a hub that mirrors pods, and a Workflow whose pods the test makes on cluster1.
@@ -209,16 +210,23 @@ func TestMirroredPods(t *testing.T) {
 		m.waitMirror(t, "hello-c", "the mirror", shows(corev1.PodRunning))
 	})
 	t.Run("what is refused is said, and status goes on", func(t *testing.T) {
-		m.create(t, &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "least"}, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
+		least := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "least"}, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
 			Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")},
-		}}}})
+		}}}}
+		m.create(t, least)
 		m.begin(t, "hello-d")
 		eventually(t, "an event", func(ctx context.Context) (bool, string) {
 			said := m.eventsOf(ctx, "hello")
 			return strings.Contains(said, "logs from S3 only") && strings.Contains(said, "minimum cpu"), said
 		})
 		m.wecs["cluster1"].argo(t, m.ns, "hello", "Running", "more")
-		m.hub.waitFor(t, m.ns, "hello", "a new node", func(w *unstructured.Unstructured) bool { return nodePhase(w, "more") == "Running" })
+		m.hub.waitFor(t, m.ns, "hello", "a new node and a condition", func(w *unstructured.Unstructured) bool {
+			return nodePhase(w, "more") == "Running" && strings.Contains(describe(w), upsync.ConditionLogsFromS3)
+		})
+		m.end("hello-d")
+		m.hub.waitFor(t, m.ns, "hello", "no condition when the pod is gone", func(w *unstructured.Unstructured) bool {
+			return w != nil && !strings.Contains(describe(w), upsync.ConditionLogsFromS3)
+		})
 	})
 }
 

@@ -18,6 +18,7 @@ type memory struct {
 	seen      types.UID // the WEC copy of this attempt
 	createdAt time.Time
 	settled   string
+	unseen    string // what was last said of its pods
 	tried     TriedKeys
 	// read is the hub copy's generation whose spec the WEC copy was made from, or was last compared with.
 	read int64
@@ -35,6 +36,7 @@ func (s *Syncer) recall(v *View) {
 		s.memory.Store(placement.UID, known)
 	}
 	v.Seen, v.CreatedAt, v.Settled, v.Tried, v.Read = known.seen, known.createdAt, known.settled, known.tried, known.read
+	v.Said, v.Unseen = known.unseen, s.Mirrorer.Unseen(placement.UID)
 }
 
 // remember changes what is remembered of a placement's attempt.

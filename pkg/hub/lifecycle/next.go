@@ -89,6 +89,8 @@ type View struct {
 	Seen types.UID
 	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
 	Settled string
+	// Unseen says why pods of it are not shown on the hub, Said what the last pass of this process said of that.
+	Unseen, Said string
 	// Tried is how this process last tried to pass labels and annotations on.
 	Tried TriedKeys
 	// Read is the generation of the hub copy whose spec the WEC copy is known to follow, zero if this process knows of none.
@@ -302,7 +304,7 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 func (v View) toMirror() bool {
 	ended := stellarflow.Completed(v.WEC)
 	dying := v.WEC.DeletionTimestamp != nil && !ended // a pass sees to it that it is terminated, mirrored or not
-	return v.Settled != v.Version() && (dying || !mirrored(v)) || v.toAnswer() || !ended && v.keysBehind()
+	return v.Settled != v.Version() && (dying || !mirrored(v)) || v.toAnswer() || !ended && (v.keysBehind() || v.Unseen != v.Said)
 }
 
 // keysDiffer reports whether labels or annotations of the hub copy have changed since the WEC copy was given them. A copy that an earlier

@@ -286,6 +286,7 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 	settled := View{Hub: shown, WEC: &metav1.PartialObjectMetadata{ObjectMeta: wecCopy.Metadata}}
 	s.remember(placement, func(known *memory) {
 		known.seen, known.createdAt, known.settled, known.read = wecCopy.Metadata.UID, v.CreatedAt, settled.Version(), v.Hub.Generation
+		known.unseen = v.Unseen
 	})
 	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
 }

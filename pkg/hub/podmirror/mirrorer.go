@@ -57,6 +57,7 @@ type Mirrorer struct {
 	mu       sync.Mutex
 	clusters map[stellarflow.ClusterName]*pods
 	removing sync.Map // UIDs of mirrors that this process has removed itself
+	unseen   unseen
 }
 
 // pods are those of one WEC.
@@ -251,6 +252,9 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName) (time.Duratio
 		p.forget(key)
 	}
 	step, after := Next(view)
+	if step == Nothing || step == Remove {
+		p.shown(key)
+	}
 	switch step {
 	case Show:
 		return p.show(ctx, key, view, owner)
@@ -269,8 +273,12 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName) (time.Duratio
 // show reads the real pod and makes the mirror show it.
 func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) (time.Duration, error) {
 	pod, err := p.connection.Clients.Pods.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		return 0, nil // the watch will tell
+	case apierrors.IsForbidden(err):
+		p.refused(owner, key, fmt.Sprintf("the hub may not read it on cluster %s: run `stellarflow join %s` again", v.Cluster, v.Cluster))
+		return every, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read pod %s of cluster %s: %w", key, v.Cluster, err)
@@ -328,6 +336,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	case err != nil:
 		return 0, fmt.Errorf("show the status of pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err)
 	}
+	p.shown(client.ObjectKeyFromObject(want))
 	return 0, nil
 }
 
@@ -363,10 +372,23 @@ const (
 	eventNotMirrored = "PodNotMirrored"
 )
 
-// refused says that a pod is not shown.
+// refused says on the Workflow that a pod is not shown.
 func (p *pods) refused(owner *metav1.PartialObjectMetadata, pod types.NamespacedName, why string) {
-	p.Recorder.Eventf(owner, nil, corev1.EventTypeWarning, eventNotMirrored, "Mirror", "logs from S3 only: pod %s is not mirrored here: %s", pod.Name, oneLine(why))
+	if p.unseen.set(whose{owner.UID, client.ObjectKeyFromObject(owner)}, pod, fmt.Sprintf("logs from S3 only: pod %s is not mirrored here: %s", pod.Name, oneLine(why))) {
+		p.Recorder.Eventf(owner, nil, corev1.EventTypeWarning, eventNotMirrored, "Mirror", "%s", p.unseen.why(owner.UID))
+		p.connection.Enqueue(client.ObjectKeyFromObject(owner))
+	}
 }
+
+// shown takes back what was said of a pod that is shown now, or gone.
+func (p *pods) shown(pod types.NamespacedName) {
+	if workflow, last := p.unseen.clear(pod); last {
+		p.connection.Enqueue(workflow)
+	}
+}
+
+// LogsFromS3 returns why pods of a hub copy are not shown here, empty if all are.
+func (m *Mirrorer) LogsFromS3(hubCopy types.UID) string { return m.unseen.why(hubCopy) }
 
 // Watch lets changes on the hub bring another look: of the mirrored pods, and of the Workflows.
 func (m *Mirrorer) Watch(mirrors, workflows crcache.Informer) error {

@@ -32,7 +32,9 @@ func going(at time.Time) func(*corev1.Pod) {
 }
 
 func asked(at time.Time) func(*corev1.Pod) {
-	return func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationDeletion] = Ask{By: "jane", Time: at}.String() }
+	return func(p *corev1.Pod) {
+		p.Annotations[stellarflow.AnnotationDeletion] = Ask{By: "jane", Time: at}.String()
+	}
 }
 
 func TestNext(t *testing.T) {

@@ -153,14 +153,16 @@ func TestArchived(t *testing.T) {
 		pod  *corev1.Pod
 		want bool
 	}{
-		"Running":       {running(), false},
-		"Finished":      {finished(0), true},
-		"NotBrought":    {finished(1), false},
-		"NotAsked":      {with(finished(0), template(`{"archiveLocation":{"archiveLogs":false}}`)), false},
-		"NoLocation":    {with(finished(0), template(`{}`)), false},
-		"Offloaded":     {with(finished(0), template("")), false},
-		"NoTemplate":    {with(finished(0), template("{")), false},
-		"InInit":        {with(finished(0), func(p *corev1.Pod) { p.Spec.InitContainers[0].Env, p.Spec.Containers[1].Env = p.Spec.Containers[1].Env, nil }), true},
+		"Running":    {running(), false},
+		"Finished":   {finished(0), true},
+		"NotBrought": {finished(1), false},
+		"NotAsked":   {with(finished(0), template(`{"archiveLocation":{"archiveLogs":false}}`)), false},
+		"NoLocation": {with(finished(0), template(`{}`)), false},
+		"Offloaded":  {with(finished(0), template("")), false},
+		"NoTemplate": {with(finished(0), template("{")), false},
+		"InInit": {with(finished(0), func(p *corev1.Pod) {
+			p.Spec.InitContainers[0].Env, p.Spec.Containers[1].Env = p.Spec.Containers[1].Env, nil
+		}), true},
 		"StillRunning":  {with(finished(0), func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }), false},
 		"WithoutWait":   {with(finished(0), func(p *corev1.Pod) { p.Status.ContainerStatuses = p.Status.ContainerStatuses[:1] }), false},
 		"WaitNotEnded":  {with(finished(0), func(p *corev1.Pod) { p.Status.ContainerStatuses[1].State.Terminated = nil }), false},

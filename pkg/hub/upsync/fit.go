@@ -19,8 +19,19 @@ const (
 	maxUnpackedBytes = 64 << 20
 )
 
-// ConditionCut is the type of the condition that a status gets when its nodes were left out.
-const ConditionCut = "StellarflowNodesCut"
+// Types of the conditions that a status gets here.
+const (
+	// ConditionCut says that its nodes were left out.
+	ConditionCut = "StellarflowNodesCut"
+	// ConditionLogsFromS3 says that pods are not shown on the hub: logs are there once they are archived.
+	ConditionLogsFromS3 = "StellarflowLogsFromS3Only"
+)
+
+// condition adds a condition that is true to a status.
+func condition(status map[string]any, kind, message string) {
+	conditions, _ := status["conditions"].([]any)
+	status["conditions"] = append(conditions, map[string]any{"type": kind, "status": "True", "message": message})
+}
 
 // fit returns the status as JSON that the hub can store: as it is, with its nodes packed, or without them (cut) and saying so.
 func fit(status map[string]any) (fitting json.RawMessage, cut bool, err error) {
@@ -43,11 +54,7 @@ func fit(status map[string]any) (fitting json.RawMessage, cut bool, err error) {
 		return raw, false, nil
 	}
 	delete(status, "compressedNodes")
-	conditions, _ := status["conditions"].([]any)
-	status["conditions"] = append(conditions, map[string]any{
-		"type": ConditionCut, "status": "True",
-		"message": fmt.Sprintf("the nodes do not fit into %d bytes even compressed and were left out here; see them on the cluster itself", maxStatusBytes),
-	})
+	condition(status, ConditionCut, fmt.Sprintf("the nodes do not fit into %d bytes even compressed and were left out here; see them on the cluster itself", maxStatusBytes))
 	if raw, err = json.Marshal(status); err != nil {
 		return nil, false, fmt.Errorf("%w: %w", ErrNotMirrorable, err)
 	}

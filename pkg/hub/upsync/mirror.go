@@ -29,6 +29,8 @@ type Mirrorer struct {
 	Rules func(context.Context) (Rules, error)
 	// Profile says whether spec.suspend of a hub copy is as its WEC copy's, or always true; shared if empty.
 	Profile stellarflow.Profile
+	// LogsFromS3 returns why the pods of a hub copy cannot all be shown on the hub, empty if they can; nil for always that.
+	LogsFromS3 func(hubCopy types.UID) string
 	// Metrics count what statuses lose on their way; nil for none.
 	Metrics *metrics.Metrics
 
@@ -41,7 +43,16 @@ const largeStatus = 4 << 10
 
 func (m *Mirrorer) render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 	defer m.Alone(wecCopy)()
+	rules.LogsFromS3 = m.Unseen(types.UID(wecCopy.Metadata.Annotations[stellarflow.AnnotationHubUID]))
 	return Render(wecCopy, rules)
+}
+
+// Unseen returns what LogsFromS3 does.
+func (m *Mirrorer) Unseen(hubCopy types.UID) string {
+	if m == nil || m.LogsFromS3 == nil {
+		return ""
+	}
+	return m.LogsFromS3(hubCopy)
 }
 
 // Alone waits until no other large status is worked on, if this one is large, and returns what ends that.

@@ -40,6 +40,8 @@ type Rendered struct {
 type Rules struct {
 	// Repository is what status.artifactRepositoryRef becomes, whatever the WEC says; nil removes it.
 	Repository map[string]any
+	// LogsFromS3 says why the pods of the Workflow cannot all be shown on the hub, empty if they can: it becomes a condition.
+	LogsFromS3 string
 	// Bucket and Endpoint are those of the shared store: a location may name them, nothing else.
 	Bucket, Endpoint string
 }
@@ -111,6 +113,9 @@ func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 			return Rendered{}, err
 		}
 		r.Removed = cleaner.locations
+		if rules.LogsFromS3 != "" {
+			condition(status, ConditionLogsFromS3, rules.LogsFromS3)
+		}
 		if len(status) > 0 { // it may have held nothing that the hub shows
 			if r.Status, r.Cut, err = fit(status); err != nil {
 				return Rendered{}, err
