@@ -45,11 +45,7 @@ func findControllers(ctx context.Context, cluster client.Client) ([]argoControll
 		if !runs {
 			continue
 		}
-		account := deployment.Spec.Template.Spec.ServiceAccountName
-		if account == "" {
-			account = "default"
-		}
-		user := "system:serviceaccount:" + deployment.Namespace + ":" + account
+		user := userOf(deployment)
 		i := slices.IndexFunc(found, func(c argoController) bool { return c.User == user })
 		if i < 0 {
 			i, found = len(found), append(found, argoController{User: user, Version: imageTag(image)})
@@ -64,6 +60,11 @@ func findControllers(ctx context.Context, cluster client.Client) ([]argoControll
 	}
 	slices.SortFunc(found, func(a, b argoController) int { return strings.Compare(a.User, b.User) })
 	return found, nil
+}
+
+// userOf returns who the pods of a Deployment are to the API server.
+func userOf(deployment *appsv1.Deployment) string {
+	return "system:serviceaccount:" + deployment.Namespace + ":" + cmp.Or(deployment.Spec.Template.Spec.ServiceAccountName, "default")
 }
 
 // scaledToZero reports whether a Deployment has no pods.

@@ -107,6 +107,19 @@ func findServers(ctx context.Context, cluster client.Client) ([]appsv1.Deploymen
 	}), nil
 }
 
+// findServerUsers returns who the Argo servers of a cluster are to its API server.
+func findServerUsers(ctx context.Context, cluster client.Client) ([]string, error) {
+	servers, err := findServers(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	users := make([]string, 0, len(servers))
+	for i := range servers {
+		users = append(users, userOf(&servers[i]))
+	}
+	return users, nil
+}
+
 // runsServer reports whether a container runs Argo's server.
 func runsServer(container corev1.Container) bool {
 	words := slices.Concat(container.Command, container.Args)

@@ -100,7 +100,11 @@ func (d *doctor) observeObjects(ctx context.Context) error {
 	if !found { // it is missing, unless nobody is there to hold off
 		guarded = d.facts.Controllers
 	}
-	objects, err := renderHub(renderOptions{Image: image, Controllers: guarded, Profile: d.facts.Profile, Archive: d.facts.Archive})
+	servers, err := findServerUsers(ctx, d.hub)
+	if err != nil {
+		return err
+	}
+	objects, err := renderHub(renderOptions{Image: image, Controllers: guarded, Servers: servers, Profile: d.facts.Profile, Archive: d.facts.Archive})
 	if err != nil {
 		return err
 	}

@@ -192,6 +192,9 @@ func (o installOptions) choose(ctx context.Context, env Env, hub client.Client, 
 			return suspends, err
 		}
 	}
+	if rendering.Servers, err = findServerUsers(ctx, hub); err != nil {
+		return suspends, err
+	}
 	rendering.Archive, err = chooseArchive(ctx, env, hub, o.archive, *rendering)
 	return suspends, err
 }

@@ -29,6 +29,8 @@ type renderOptions struct {
 	Image string
 	// Controllers are the users of the hub's Argo controllers; with none the policy against them is left out.
 	Controllers []string
+	// Servers are the users of the hub's Argo servers; with none the one of Argo's manifests.
+	Servers []string
 	// Profile of the hub; shared if empty.
 	Profile stellarflow.Profile
 	// Archive says which Workflows those controllers archive.
@@ -63,12 +65,20 @@ type patch struct {
 
 // patches are kustomize patches over config/. Each tests what it replaces: a base that changed must not be patched blindly.
 func (o renderOptions) patches() ([]patch, error) {
-	users, err := o.users()
+	users, err := inUsers(o.Controllers)
 	if err != nil {
 		return nil, err
 	}
 	patches := []patch{
 		userPatch("MutatingWebhookConfiguration", "stellarflow", "/webhooks/0", "not-the-argo-controller", "!("+users+")"),
+	}
+	if len(o.Servers) > 0 {
+		servers, err := inUsers(o.Servers)
+		if err != nil {
+			return nil, err
+		}
+		patches = append(patches, userPatch("MutatingWebhookConfiguration", "stellarflow", "/webhooks/2", "argo-server-or-a-person",
+			servers+" || !request.userInfo.username.startsWith('system:') || request.userInfo.username == 'system:admin'"))
 	}
 	guard := "stellarflow-guard-controller"
 	if len(o.Controllers) == 0 {
@@ -101,10 +111,10 @@ func (o renderOptions) patches() ([]patch, error) {
 	return patches, nil
 }
 
-// users is the CEL expression that is true for the Argo controllers.
-func (o renderOptions) users() (string, error) {
-	quoted := make([]string, 0, len(o.Controllers))
-	for _, user := range o.Controllers {
+// inUsers is the CEL expression that is true for users of Argo's.
+func inUsers(users []string) (string, error) {
+	quoted := make([]string, 0, len(users))
+	for _, user := range users {
 		if !validUser.MatchString(user) {
 			return "", usagef("--argo-controller %q is no user name: give it as system:serviceaccount:NAMESPACE:NAME", user)
 		}
