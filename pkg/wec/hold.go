@@ -97,11 +97,12 @@ func (g gate) RoundTrip(request *http.Request) (*http.Response, error) {
 	return g.next.RoundTrip(request)
 }
 
-// isWrite reports whether a request may change anything but a Lease.
+// isWrite reports whether a request may change anything but a Lease. A GET that asks for another protocol runs something in a pod: exec,
+// attach and port-forward over WebSocket.
 func isWrite(request *http.Request) bool {
 	switch request.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return false
+		return request.Header.Get("Upgrade") != ""
 	}
 	return !strings.Contains(request.URL.Path, "/apis/coordination.k8s.io/")
 }

@@ -37,7 +37,9 @@ type target struct {
 	name   string // of the cluster, for messages
 	base   *url.URL
 	round  http.RoundTripper
-	closes func()
+	// streams is for answers without an end, see Clients.Streams.
+	streams http.RoundTripper
+	closes  func()
 }
 
 // newTarget makes the transport for a validated REST config. wrap is nearest to the network but for the config's own.
@@ -68,23 +70,34 @@ func newTarget(name string, config *rest.Config, hold *Hold) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
+	unbounded := streaming(plain)
+	streams, err := rest.HTTPWrappersForConfig(wrapped, unbounded)
+	if err != nil {
+		return nil, err
+	}
 	if name == "" {
 		name = "at " + base.Host
 	}
-	return &target{name: name, base: base, round: round, closes: plain.CloseIdleConnections}, nil
+	closes := func() { plain.CloseIdleConnections(); unbounded.CloseIdleConnections() }
+	return &target{name: name, base: base, round: round, streams: streams, closes: closes}, nil
+}
+
+// address returns the request as the target gets it.
+func (t *target) address(request *http.Request) *http.Request {
+	address := *request.URL
+	address.Scheme, address.Host = t.base.Scheme, t.base.Host
+	if prefix := strings.TrimSuffix(t.base.Path, "/"); prefix != "" {
+		address.Path, address.RawPath = prefix+address.Path, ""
+	}
+	sent := request.WithContext(request.Context()) // a shallow copy: a RoundTripper must not change its request
+	sent.URL, sent.Host = &address, t.base.Host
+	return sent
 }
 
 // RoundTrip sends a request to the current target.
 func (l *link) RoundTrip(request *http.Request) (*http.Response, error) {
 	to := l.current.Load()
-	address := *request.URL
-	address.Scheme, address.Host = to.base.Scheme, to.base.Host
-	if prefix := strings.TrimSuffix(to.base.Path, "/"); prefix != "" {
-		address.Path, address.RawPath = prefix+address.Path, ""
-	}
-	sent := request.WithContext(request.Context()) // a shallow copy: a RoundTripper must not change its request
-	sent.URL, sent.Host = &address, to.base.Host
-	response, err := to.round.RoundTrip(sent)
+	response, err := to.round.RoundTrip(to.address(request))
 	if err != nil {
 		broken(request)()
 		return nil, err

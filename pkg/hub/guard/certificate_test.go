@@ -5,6 +5,8 @@ import (
 	"maps"
 	"testing"
 	"time"
+
+	"stellarflow.io/stellarflow/pkg/hub/certificate"
 )
 
 // TestRenew lets twelve years pass: at each step the API server, with what it trusted the step before, takes what is served.
@@ -23,14 +25,14 @@ func TestRenew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			served, err := parsePair(next[keyLeaf], next[keyLeafKey])
+			served, err := certificate.Parse(next[keyLeaf], next[keyLeafKey])
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !served.trustedBy(trusted, Host, now) {
+			if !served.TrustedBy(trusted, Host, now) {
 				t.Fatalf("%s: the API server does not trust what is served", now)
 			}
-			if !served.trustedBy(next[keyCA], Host, now) {
+			if !served.TrustedBy(next[keyCA], Host, now) {
 				t.Fatalf("%s: it will not trust what is served", now)
 			}
 			if !bytes.Equal(next[keyLeaf], data[keyLeaf]) {
@@ -89,8 +91,8 @@ func TestRenewMends(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", tc.reason, err)
 			}
-			served, err := parsePair(mended[keyLeaf], mended[keyLeafKey])
-			if err != nil || !served.trustedBy(mended[keyCA], Host, now) {
+			served, err := certificate.Parse(mended[keyLeaf], mended[keyLeafKey])
+			if err != nil || !served.TrustedBy(mended[keyCA], Host, now) {
 				t.Errorf("%s: what is served is not to be trusted: %v", tc.reason, err)
 			}
 		})

@@ -31,6 +31,7 @@ type Metrics struct {
 	statusesCut, locations    *prometheus.CounterVec
 	restored, vanished        *prometheus.CounterVec
 	requests                  *prometheus.CounterVec
+	streams                   *prometheus.GaugeVec
 	arrivals                  arrivals
 	records                   stopwatch
 	ofClusters                []deleter
@@ -67,7 +68,11 @@ func New() *Metrics {
 	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: prefix + "requests_total", Help: "What people asked of placed Workflows (abandon, move, stop, terminate, suspend, resume, set, retry, other), by what became of it (asked, done, refused).",
 	}, []string{"request", "result"})
-	m.collectors = append(m.collectors, m.requests)
+	m.streams = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: prefix + "streams", Help: "Open streams to pods of a cluster (log, exec, attach, port-forward).",
+	}, []string{labelCluster, "kind"})
+	m.ofClusters = append(m.ofClusters, m.streams)
+	m.collectors = append(m.collectors, m.requests, m.streams)
 	return m
 }
 
@@ -239,6 +244,18 @@ func (m *Metrics) Vanished(cluster stellarflow.ClusterName) {
 	if m != nil {
 		m.vanished.WithLabelValues(string(cluster)).Inc()
 	}
+}
+
+// StreamsOpen says how many streams of a kind to pods of a cluster are open; with none left nothing is shown.
+func (m *Metrics) StreamsOpen(cluster stellarflow.ClusterName, kind string, open int) {
+	if m == nil {
+		return
+	}
+	if open == 0 {
+		m.streams.DeleteLabelValues(string(cluster), kind)
+		return
+	}
+	m.streams.WithLabelValues(string(cluster), kind).Set(float64(open))
 }
 
 // LostRace says that a write was not made because the object had changed.

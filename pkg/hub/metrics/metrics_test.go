@@ -33,6 +33,7 @@ func everything(m *Metrics, cluster stellarflow.ClusterName) {
 	m.StepFailed(cluster, "Create")
 	m.Restored(cluster)
 	m.Vanished(cluster)
+	m.StreamsOpen(cluster, "log", 3)
 	m.LostRace()
 	m.Requested(stellarflow.RequestMove, ResultRefused)
 	m.Forget("uid")
