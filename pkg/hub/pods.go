@@ -7,12 +7,14 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/kubelet"
 	"stellarflow.io/stellarflow/pkg/hub/podmirror"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
@@ -57,8 +59,25 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 	if err != nil {
 		return fmt.Errorf("serve the pods: %w", err)
 	}
+	if err := h.mgr.Add(&kubelet.Server{
+		Address: h.options.KubeletAddress, Host: h.options.KubeletHost, Pods: found{mirrorer}, Core: h.core, Now: h.options.Now, Log: h.log.WithName("kubelet"), Metrics: h.options.Metrics,
+	}); err != nil {
+		return fmt.Errorf("serve the pods: %w", err)
+	}
 	return h.mgr.Add(&podmirror.Nodes{
 		Hub: core, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Log: h.log.WithName("pods"), Now: h.options.Now,
 		Endpoint: podmirror.Endpoint{Host: h.options.KubeletHost, Port: int32(number)},
 	})
+}
+
+// found finds the clusters of mirrored pods for the endpoint.
+type found struct{ mirrorer *podmirror.Mirrorer }
+
+// Find is that of kubelet.Pods.
+func (f found) Find(ctx context.Context, pod types.NamespacedName) (kubelet.Target, bool) {
+	connection, uid, ok := f.mirrorer.Find(ctx, pod)
+	if !ok {
+		return kubelet.Target{}, false
+	}
+	return kubelet.Target{Cluster: connection.Name, Node: podmirror.NodeName(connection.Name), UID: uid, Streams: connection.Clients.Streams()}, true
 }
