@@ -13,7 +13,6 @@ import (
 
 // removeVirtual removes the mirrored pods and the virtual Nodes of the hub, once no manager makes them again.
 func removeVirtual(ctx context.Context, hub client.Client, report func(what string)) error {
-
 	var pods corev1.PodList
 	if err := hub.List(ctx, &pods, client.HasLabels{stellarflow.LabelMirrorOf}); err != nil {
 		return fmt.Errorf("list the mirrored pods: %w", err)

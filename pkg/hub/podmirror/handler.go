@@ -36,15 +36,12 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	if err := json.Unmarshal(request.OldObject.Raw, &mirror); err != nil {
 		return admission.Errored(http.StatusBadRequest, fmt.Errorf("read the pod: %w", err))
 	}
-	now := h.Now().UTC()
-	noted, found := AskOf(&mirror)
-	dry := request.DryRun != nil && *request.DryRun
-	known := found && noted.By == request.UserInfo.Username && now.Sub(noted.Time) < within/2
-	if dry || known || mirror.Labels[stellarflow.LabelMirrorOf] == "" || mirror.DeletionTimestamp != nil {
+	ask := Ask{By: request.UserInfo.Username, Time: h.Now().UTC()}
+	if !note(&mirror, ask) || request.DryRun != nil && *request.DryRun {
 		return admission.Allowed("")
 	}
-	note := map[string]*string{stellarflow.AnnotationDeletion: ptr.To(Ask{By: request.UserInfo.Username, Time: now}.String())}
-	raw, err := hubcopy.Marshal(slices.Concat([]hubcopy.Operation{hubcopy.SameObject(&mirror)}, hubcopy.Maps(&mirror), hubcopy.Set(&mirror, "annotations", note)))
+	wanted := map[string]*string{stellarflow.AnnotationDeletion: ptr.To(ask.String())}
+	raw, err := hubcopy.Marshal(slices.Concat([]hubcopy.Operation{hubcopy.SameObject(&mirror)}, hubcopy.Maps(&mirror), hubcopy.Set(&mirror, "annotations", wanted)))
 	if err == nil {
 		_, err = h.Hub.CoreV1().Pods(mirror.Namespace).Patch(ctx, mirror.Name, hubcopy.PatchType, raw, metav1.PatchOptions{FieldManager: "stellarflow-hub"})
 	}
@@ -53,4 +50,11 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 			mirror.Namespace, mirror.Name, mirror.Labels[stellarflow.LabelCluster], err))
 	}
 	return admission.Allowed("")
+}
+
+// note reports whether an ask is to be noted on a Pod that somebody deletes: not if it is no mirrored one, is going already, or says so.
+func note(mirror metav1.Object, ask Ask) bool {
+	noted, found := AskOf(mirror)
+	known := found && noted.By == ask.By && ask.Time.Sub(noted.Time) < within/2
+	return !known && mirror.GetLabels()[stellarflow.LabelMirrorOf] != "" && mirror.GetDeletionTimestamp() == nil
 }

@@ -28,6 +28,8 @@ import (
 
 const (
 	workers = 2
+	// most bounds the mirrored pods of one cluster, which could say that any number of them are its Workflows'.
+	most = 5000
 	// every is how often all pods are looked at although nothing has changed that is watched: the policies, say.
 	every = 30 * time.Second
 	// again is how long after its end a watch is begun anew, and how long a pod waits for what is about to be known.
@@ -309,6 +311,10 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	hub, mirror := p.Hub.CoreV1().Pods(want.Namespace), v.Mirror
 	var err error
 	if mirror == nil {
+		if p.full(ctx) {
+			p.refused(owner, client.ObjectKeyFromObject(want), fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, v.Cluster))
+			return lastBackoff, nil
+		}
 		made := want.DeepCopy()
 		delete(made.Annotations, stellarflow.AnnotationMirrored) // until it has the status
 		switch mirror, err = hub.Create(ctx, made, metav1.CreateOptions{}); {
@@ -338,6 +344,15 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	}
 	p.shown(client.ObjectKeyFromObject(want))
 	return 0, nil
+}
+
+// full reports whether as many pods are mirrored as may be.
+func (p *pods) full(ctx context.Context) bool {
+	p.known.Lock()
+	few := len(p.read) <= most // of all that were read
+	p.known.Unlock()
+	var mirrors corev1.PodList
+	return !few && p.Cache.List(ctx, &mirrors, client.MatchingLabels{stellarflow.LabelCluster: string(p.connection.Name)}, client.UnsafeDisableDeepCopy) == nil && len(mirrors.Items) >= most
 }
 
 // remove ends a mirror at once.

@@ -1,0 +1,64 @@
+package podmirror
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
+)
+
+func TestNode(t *testing.T) {
+	node := Node("cluster1")
+	if name, ours := OfCluster(node); !ours || name != "cluster1" {
+		t.Errorf("it stands for %q, %v", name, ours)
+	}
+	node.Name = "worker" // somebody labelled his own
+	if name, ours := OfCluster(node); ours {
+		t.Errorf("a node of another name stands for %q", name)
+	}
+	if _, found := node.Labels[corev1.LabelOSStable]; found {
+		t.Error("DaemonSets that select an operating system find it")
+	}
+	effects := map[corev1.TaintEffect]bool{}
+	for _, taint := range node.Spec.Taints {
+		effects[taint.Effect] = true
+	}
+	if !effects[corev1.TaintEffectNoSchedule] || !effects[corev1.TaintEffectNoExecute] {
+		t.Errorf("taints %v", node.Spec.Taints)
+	}
+}
+
+// TestChange: a status is written when it says something else, or has not been written for long; what others say of a Node stays.
+func TestChange(t *testing.T) {
+	state := cluster.State{Name: "cluster1", Connected: true, Since: ended}
+	at := func(d time.Duration) corev1.NodeStatus {
+		return NodeStatus(state, Endpoint{"10.0.0.1", 10250}, ended.Add(d))
+	}
+	status := corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: "NetworkUnavailable", Status: corev1.ConditionFalse}}}
+	beats := func() time.Time { return status.Conditions[1].LastHeartbeatTime.Time }
+	change(&status, at(0))
+	if len(status.Conditions) != 2 || status.Conditions[0].Type != "NetworkUnavailable" || status.Conditions[1].Status != corev1.ConditionTrue {
+		t.Fatalf("conditions %v", status.Conditions)
+	}
+	if !status.Allocatable.Pods().IsZero() || status.DaemonEndpoints.KubeletEndpoint.Port != 10250 || status.Addresses[0].Address != "10.0.0.1" {
+		t.Errorf("%+v", status)
+	}
+	if change(&status, at(time.Minute)); !beats().Equal(ended) {
+		t.Error("it is written although it says the same")
+	}
+	if change(&status, at(statusEvery)); !beats().Equal(ended.Add(statusEvery)) {
+		t.Error("it is not written although that was long ago")
+	}
+	status.Conditions[1].Status = corev1.ConditionUnknown // by the node lifecycle controller
+	if change(&status, at(statusEvery)); status.Conditions[1].Status != corev1.ConditionTrue {
+		t.Error("what somebody else said stays")
+	}
+	state.Connected, state.Message, state.Since = false, "it does not answer\x1b[2J", ended.Add(time.Hour)
+	change(&status, at(time.Hour))
+	if ready := status.Conditions[1]; ready.Status != corev1.ConditionFalse || ready.Message != "cluster cluster1 cannot be used: it does not answer\ufffd[2J" || !ready.LastTransitionTime.Equal(&metav1.Time{Time: state.Since}) {
+		t.Errorf("%+v", ready)
+	}
+}
