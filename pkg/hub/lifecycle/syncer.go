@@ -196,11 +196,8 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 		return s.adopt(ctx, c, key, v, placement)
 	case Move:
 		return s.move(ctx, c, key, v, placement)
-	case FinishBurial:
-		return s.finishBurial(ctx, c, key, v)
-	case LiftTombstone:
-		stone, _ := v.void()
-		return 0, s.Tombstones.Remove(ctx, stone)
+	case FinishBurial, LiftTombstone:
+		return s.endTombstone(ctx, c, key, v, step)
 	case Nothing:
 	}
 	return 0, nil
