@@ -104,7 +104,7 @@ type installed struct {
 	Store   string `json:"store"`
 	// Applied are the objects, Kind namespace/name.
 	Applied []string `json:"applied"`
-	// Renewed are the namespaces of the hub whose Secret has the store's credentials now and had others before, Outdated the clusters
+	// Renewed are the namespaces of the hub whose Secret has the store's credentials now and had others before, or was missing, Outdated the clusters
 	// that still have those: a join with a kubeconfig of theirs brings the store's.
 	Renewed  []string `json:"renewedNamespaces"`
 	Outdated []string `json:"outdatedClusters"`
@@ -220,6 +220,17 @@ func renewCredentials(ctx context.Context, env Env, hub client.Client, store art
 	wecs, err := storedWECs(ctx, env, hub)
 	if err != nil {
 		return err
+	workflows, err := listWorkflows(ctx, hub, client.HasLabels{stellarflow.LabelCluster})
+	if err != nil {
+		return err
+	}
+	if lacking := stale.lacking(workflows); len(lacking) > 0 {
+		if err := createCredentials(ctx, hub, lacking, hubID, store); err != nil {
+			return err
+		}
+		answer.Renewed = append(answer.Renewed, lacking...)
+		env.sayf("brought the store's credentials to the namespaces of the hub that had none: %s", strings.Join(lacking, ", "))
+	}
 	}
 	for _, w := range wecs {
 		if w.outdated(&store) {
