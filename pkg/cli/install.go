@@ -237,17 +237,17 @@ func renewCredentials(ctx context.Context, env Env, hub client.Client, store art
 	wecs, err := storedWECs(ctx, env, hub)
 	if err != nil {
 		return err
-	workflows, err := listWorkflows(ctx, hub, client.HasLabels{stellarflow.LabelCluster})
-	if err != nil {
-		return err
-	}
-	if lacking := stale.lacking(workflows); len(lacking) > 0 {
-		if err := createCredentials(ctx, hub, lacking, hubID, store); err != nil {
+		workflows, err := listWorkflows(ctx, hub, client.HasLabels{stellarflow.LabelCluster})
+		if err != nil {
 			return err
 		}
-		answer.Renewed = append(answer.Renewed, lacking...)
-		env.sayf("brought the store's credentials to the namespaces of the hub that had none: %s", strings.Join(lacking, ", "))
-	}
+		if lacking := stale.lacking(workflows); len(lacking) > 0 {
+			if err := createCredentials(ctx, hub, lacking, hubID, store); err != nil {
+				return err
+			}
+			answer.Renewed = append(answer.Renewed, lacking...)
+			env.sayf("brought the store's credentials to the namespaces of the hub that had none: %s", strings.Join(lacking, ", "))
+		}
 	}
 	for _, w := range wecs {
 		if w.outdated(&store) {
