@@ -3,8 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -17,6 +22,22 @@ import (
 type staleSecrets struct {
 	// ours are labelled with the hub's id, foreign are not.
 	ours, foreign []corev1.Secret
+	// all are the namespaces that have one, nil if that is not known.
+	all map[string]bool
+}
+
+// lacking are the namespaces of the hub, sorted, without such a Secret in which Workflows have run on a cluster: Argo's server needs it for
+// their logs and artifacts.
+func (s staleSecrets) lacking(workflows []metav1.PartialObjectMetadata) []string {
+	lacking := map[string]bool{}
+	for i := range workflows {
+		workflow := &workflows[i]
+		placement, placed := stellarflow.PlacementOf(workflow)
+		if s.all != nil && placed && placement.WECUID != "" && workflow.DeletionTimestamp == nil && !s.all[workflow.Namespace] {
+			lacking[workflow.Namespace] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(lacking))
 }
 
 // staleCredentials looks for them with a person's rights: the hub manager may create these Secrets and not read them.
@@ -26,7 +47,9 @@ func staleCredentials(ctx context.Context, cluster client.Client, hubID types.UI
 	if err := cluster.List(ctx, &all, client.MatchingFields{"metadata.name": artifact.CredentialsSecret}); err != nil {
 		return stale, fmt.Errorf("list the secrets %s of all namespaces: %w", artifact.CredentialsSecret, err)
 	}
+	stale.all = map[string]bool{}
 	for i := range all.Items {
+		stale.all[all.Items[i].Namespace] = true
 		switch secret := all.Items[i]; {
 		case artifact.HoldsCredentials(&secret, store) || secret.DeletionTimestamp != nil:
 		case secret.Labels[stellarflow.LabelOrigin] == string(hubID):
@@ -56,8 +79,64 @@ func bringCredentials(ctx context.Context, cluster client.Client, ours []corev1.
 	return brought, nil
 }
 
+// createCredentials puts Secrets with the store's credentials into namespaces of the hub that have none.
+func createCredentials(ctx context.Context, hub client.Client, namespaces []string, hubID types.UID, store artifact.Store) error {
+	for _, namespace := range namespaces {
+		err := hub.Create(ctx, artifact.Secret(store, namespace, hubID))
+		if err != nil && !apierrors.IsAlreadyExists(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			return fmt.Errorf("create secret %s/%s: %w", namespace, artifact.CredentialsSecret, err)
+		}
+	}
+	return nil
+}
+
 // claim says how a person makes a Secret ours that holds other credentials; join or install then bring the store's.
 func claim(secret *corev1.Secret, hubID types.UID, again string) string {
 	return fmt.Sprintf("secret %s/%s holds other credentials than the store's and is not labelled as this hub's: it stays as it is; if it should follow the store, "+
 		"label it %s=%s and %s", secret.Namespace, secret.Name, stellarflow.LabelOrigin, hubID, again)
+}
+
+// renewCredentials brings the store's credentials to the namespaces of the hub, and says which clusters need them too.
+func renewCredentials(ctx context.Context, env Env, hub client.Client, store artifact.Store, answer *installed) error {
+	hubID, err := readHubID(ctx, hub)
+	if err != nil {
+		return err
+	}
+	stale, err := staleCredentials(ctx, hub, hubID, store)
+	if apierrors.IsForbidden(err) { // all else can be done without
+		env.sayf("warning: on the hub, %v: whether a namespace there has earlier credentials of the store is not known", err)
+	} else if err != nil {
+		return err
+	}
+	if answer.Renewed, err = bringCredentials(ctx, hub, stale.ours, store); err != nil {
+		return err
+	}
+	if len(answer.Renewed) > 0 {
+		env.sayf("brought the store's credentials to the namespaces of the hub that had earlier ones: %s", strings.Join(answer.Renewed, ", "))
+	}
+	workflows, err := listWorkflows(ctx, hub, client.HasLabels{stellarflow.LabelCluster})
+	if err != nil {
+		return err
+	}
+	if lacking := stale.lacking(workflows); len(lacking) > 0 {
+		if err := createCredentials(ctx, hub, lacking, hubID, store); err != nil {
+			return err
+		}
+		answer.Renewed = append(answer.Renewed, lacking...)
+		env.sayf("brought the store's credentials to the namespaces of the hub that had none: %s", strings.Join(lacking, ", "))
+	}
+	for i := range stale.foreign {
+		env.sayf("warning: on the hub, %s", claim(&stale.foreign[i], hubID, "install again"))
+	}
+	wecs, err := storedWECs(ctx, env, hub)
+	if err != nil {
+		return err
+	}
+	for _, w := range wecs {
+		if w.outdated(&store) {
+			answer.Outdated = append(answer.Outdated, string(w.Name))
+			env.sayf("warning: cluster %s has earlier credentials of the store: bring it these with `stellarflow join %s --kubeconfig FILE`", w.Name, w.Name)
+		}
+	}
+	return nil
 }

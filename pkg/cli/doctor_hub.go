@@ -104,7 +104,13 @@ func (d *doctor) observeObjects(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	objects, err := renderHub(renderOptions{Image: image, Controllers: guarded, Servers: servers, Profile: d.facts.Profile, Archive: d.facts.Archive})
+	unmirrored, err := presentPods(ctx, d.hub)
+	if err != nil {
+		return err
+	}
+	objects, err := renderHub(renderOptions{
+		Image: image, Controllers: guarded, Servers: servers, Profile: d.facts.Profile, Archive: d.facts.Archive, Unmirrored: unmirrored,
+	})
 	if err != nil {
 		return err
 	}
@@ -258,7 +264,7 @@ func (d *doctor) readStore(ctx context.Context) error {
 	return nil
 }
 
-// compareCredentials looks for Secrets of the hub with other credentials than the store's.
+// compareCredentials looks for Secrets of the hub with other credentials than the store's, and for namespaces that lack one.
 func (d *doctor) compareCredentials(ctx context.Context) error {
 	if d.store == nil {
 		return nil
@@ -271,6 +277,7 @@ func (d *doctor) compareCredentials(ctx context.Context) error {
 	for i := range stale.foreign {
 		d.facts.StaleSecrets = append(d.facts.StaleSecrets, diagnosis.StaleSecret{Namespace: stale.foreign[i].Namespace})
 	}
+	d.facts.NoSecrets = stale.lacking(d.workflows)
 	return err
 }
 

@@ -45,7 +45,9 @@ type installOptions struct {
 	controllers    []string
 	profile        string
 	archive        string
+	mirrorPods     string
 	argoUI         bool
+	argoURL        string
 	restart        bool
 	dryRun         bool
 	wait           bool
@@ -72,7 +74,8 @@ Where the Argo controller of the hub archives Workflows (persistence.archive in 
 too. --archive says so of a controller that is not found by its Deployment, and of several that do not do the same.
 
 The UI of Argo's servers on the hub gets a column Cluster: an entry of columns in their ConfigMap, which they read when they are started anew.
---argo-ui=false adds none; --dry-run does not show it.`,
+--argo-ui=false adds none; --dry-run does not show it. With --argo-url, the address by which people reach that UI, it gets links from a Workflow to
+those on the same cluster, and to all that are on another cluster; Argo allows no links without an address. Later they stay as they are without it.`,
 		Example: "  stellarflow install --artifact-store .fleet/minio.env\n  stellarflow install --artifact-store s3.env --profile dedicated --dry-run",
 		Args:    none,
 	}
@@ -86,6 +89,8 @@ The UI of Argo's servers on the hub gets a column Cluster: an entry of columns i
 	flags.StringVar(&o.profile, "profile", "", "`profile` of the hub, shared or dedicated (default: the one that it has, else shared)")
 	flags.StringVar(&o.archive, "archive", "", "which `workflows` the Argo controller of the hub archives: none, all, or a selector of their labels (default: what its ConfigMap says, else what the hub was told before)")
 	flags.BoolVar(&o.argoUI, "argo-ui", true, "show in the UI of Argo's servers on the hub which cluster a Workflow is placed on")
+	flags.StringVar(&o.argoURL, "argo-url", "", "`address` by which people reach Argo's UI on the hub, for links there, or none to remove them (default: they stay as they are)")
+	flags.StringVar(&o.mirrorPods, "mirror-pods", "", "whether the `pods` of other clusters are shown on the hub, on or off (default: as it is, else on)")
 	flags.BoolVar(&o.restart, "restart", false, "start the manager anew even if nothing changed (the image behind a tag did)")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print what would be applied, without credentials, and change nothing")
 	flags.BoolVar(&o.wait, "wait", true, "wait until the manager is available")
@@ -104,7 +109,7 @@ type installed struct {
 	Store   string `json:"store"`
 	// Applied are the objects, Kind namespace/name.
 	Applied []string `json:"applied"`
-	// Renewed are the namespaces of the hub whose Secret has the store's credentials now and had others before, Outdated the clusters
+	// Renewed are the namespaces of the hub whose Secret has the store's credentials now and had others before, or was missing, Outdated the clusters
 	// that still have those: a join with a kubeconfig of theirs brings the store's.
 	Renewed  []string `json:"renewedNamespaces"`
 	Outdated []string `json:"outdatedClusters"`
@@ -117,6 +122,9 @@ type installed struct {
 func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	store, rendering, err := o.check(env)
 	if err != nil {
+		return nil, err
+	}
+	if o.argoURL, err = o.links(); err != nil {
 		return nil, err
 	}
 	if o.dryRun && len(o.controllers) > 0 { // nothing is asked of any cluster
@@ -153,6 +161,9 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 		return answer, err
 	}
 	err = answer.finish(ctx, env, hub, o)
+	if err == nil && rendering.Unmirrored && o.wait { // no manager makes them again
+		err = removeVirtual(ctx, hub, func(what string) { env.sayf("deleted %s", what) })
+	}
 	if err == nil && suspends {
 		err = awaitSuspended(ctx, env, hub, o.timeout)
 	}
@@ -163,7 +174,7 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 func (i *installed) finish(ctx context.Context, env Env, hub client.Client, o installOptions) error {
 	var servers []client.ObjectKey
 	if o.argoUI {
-		i.ArgoUI, servers = showClusters(ctx, env, hub, false)
+		i.ArgoUI, servers = showClusters(ctx, env, hub, o.argoURL, false)
 	}
 	if !o.wait {
 		return nil
@@ -195,42 +206,19 @@ func (o installOptions) choose(ctx context.Context, env Env, hub client.Client, 
 	if rendering.Servers, err = findServerUsers(ctx, hub); err != nil {
 		return suspends, err
 	}
+	if rendering.Unmirrored, err = choosePods(ctx, hub, o.mirrorPods); err != nil {
+		return suspends, err
+	}
 	rendering.Archive, err = chooseArchive(ctx, env, hub, o.archive, *rendering)
 	return suspends, err
 }
 
-// renewCredentials brings the store's credentials to the namespaces of the hub, and says which clusters need them too.
-func renewCredentials(ctx context.Context, env Env, hub client.Client, store artifact.Store, answer *installed) error {
-	hubID, err := readHubID(ctx, hub)
-	if err != nil {
-		return err
+// links is the address of Argo's UI for its links.
+func (o installOptions) links() (string, error) {
+	if o.argoURL != "" && !o.argoUI {
+		return "", usagef("--argo-url is for links in Argo's UI, which --argo-ui=false leaves alone: give one of the two")
 	}
-	stale, err := staleCredentials(ctx, hub, hubID, store)
-	if apierrors.IsForbidden(err) { // all else can be done without
-		env.sayf("warning: on the hub, %v: whether a namespace there has earlier credentials of the store is not known", err)
-	} else if err != nil {
-		return err
-	}
-	if answer.Renewed, err = bringCredentials(ctx, hub, stale.ours, store); err != nil {
-		return err
-	}
-	if len(answer.Renewed) > 0 {
-		env.sayf("brought the store's credentials to the namespaces of the hub that had earlier ones: %s", strings.Join(answer.Renewed, ", "))
-	}
-	for i := range stale.foreign {
-		env.sayf("warning: on the hub, %s", claim(&stale.foreign[i], hubID, "install again"))
-	}
-	wecs, err := storedWECs(ctx, env, hub)
-	if err != nil {
-		return err
-	}
-	for _, w := range wecs {
-		if w.outdated(&store) {
-			answer.Outdated = append(answer.Outdated, string(w.Name))
-			env.sayf("warning: cluster %s has earlier credentials of the store: bring it these with `stellarflow join %s --kubeconfig FILE`", w.Name, w.Name)
-		}
-	}
-	return nil
+	return checkURL(o.argoURL)
 }
 
 // check checks all that can be checked without asking a cluster.
@@ -252,6 +240,9 @@ func (o installOptions) check(env Env) (*artifact.Store, renderOptions, error) {
 		return nil, rendering, err
 	}
 	if rendering.Archive, err = givenArchive(o.archive); err != nil {
+		return nil, rendering, err
+	}
+	if rendering.Unmirrored, err = givenPods(o.mirrorPods); err != nil {
 		return nil, rendering, err
 	}
 	rendering.Controllers, err = givenControllers(o.controllers)

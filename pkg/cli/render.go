@@ -35,6 +35,8 @@ type renderOptions struct {
 	Profile stellarflow.Profile
 	// Archive says which Workflows those controllers archive.
 	Archive stellarflow.Archive
+	// Unmirrored says that the hub shows no pods of other clusters.
+	Unmirrored bool
 	// Restart is a time that is put on the manager's pods, so that they start anew; empty leaves them.
 	Restart string
 }
@@ -94,6 +96,9 @@ func (o renderOptions) patches() ([]patch, error) {
 	}
 	if !o.Archive.None() {
 		patches = append(patches, archivePatch(o.Archive))
+	}
+	if o.Unmirrored {
+		patches = append(patches, podsPatch())
 	}
 	if o.Image != "" {
 		if !validImage.MatchString(o.Image) {

@@ -185,7 +185,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		Policies: mgr.GetClient(), Timing: options.Timing.Travel,
 	}
 	syncer := h.syncer(store, placer, carrier)
-	syncer.Tombstones = tombstones
+	syncer.Tombstones, syncer.Fleet = tombstones, connections
 	connections.Handler, placer.Recorded = syncer, syncer.Creator.Attempts.Recorded
 	placer.RestoredAt, syncer.RestoredAt, placer.Skew = connections.RestoredAt, connections.RestoredAt, h.clock.Skew
 	h.forget = []func(metav1.Object){syncer.Forget, placer.Forget}

@@ -23,6 +23,8 @@ const (
 	clientBurst = 400
 	podQPS      = 50
 	podBurst    = 200
+	eventQPS    = 20
+	eventBurst  = 50
 )
 
 // Clients are the ways to talk to one WEC. All but Watch give up after RequestTimeout. They stay the same when the WEC's address
@@ -38,6 +40,8 @@ type Clients struct {
 	Core kubernetes.Interface
 	// Pods reads and deletes pods. It has a limit of its own: however many pods there are, Workflows do not wait for it.
 	Pods corev1client.PodsGetter
+	// Events lists and watches Events, without a timeout on the stream. It has a limit of its own: Workflows do not wait for it.
+	Events corev1client.EventsGetter
 
 	http *http.Client
 	link *link
@@ -74,6 +78,11 @@ func DialHeld(name string, config *rest.Config, hold *Hold) (*Clients, error) {
 	streams := &rest.Config{Host: anyHost, QPS: clientQPS, Burst: clientBurst}
 	if c.Watch, err = metadata.NewForConfigAndClient(streams, c.client(0)); err != nil {
 		return nil, fmt.Errorf("make a watch client for %s: %w", config.Host, err)
+	}
+	said := rest.CopyConfig(streams)
+	said.QPS, said.Burst = eventQPS, eventBurst
+	if c.Events, err = corev1client.NewForConfigAndClient(said, c.client(0)); err != nil {
+		return nil, fmt.Errorf("make a client for events of %s: %w", config.Host, err)
 	}
 	return c, nil
 }

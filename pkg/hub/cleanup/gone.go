@@ -72,6 +72,11 @@ func look(ctx context.Context, clients *wec.Clients, key types.NamespacedName, p
 	if _, err := workflows.List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
 		return fmt.Errorf("list workflows on %q: %w", placement.Cluster, err)
 	}
+	return Identify(ctx, clients, placement)
+}
+
+// Identify returns nil if a cluster, asked now, is the one that a placement was made for.
+func Identify(ctx context.Context, clients *wec.Clients, placement stellarflow.Placement) error {
 	system, err := clients.Core.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("identify %q: %w", placement.Cluster, err)

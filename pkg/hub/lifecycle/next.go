@@ -56,6 +56,8 @@ const (
 	Vanished Step = "Vanished"
 	// Orphaned: a WEC copy of our origin that no hub copy in the cache claims.
 	Orphaned Step = "Orphaned"
+	// Adopt: the hub was restored from a backup to before a later attempt, whose copy is there: the record is brought to that.
+	Adopt Step = "Adopt"
 	// Move: a person asks for another cluster, and the WEC copy was never seen.
 	Move Step = "Move"
 	// Bury: the WEC copy belongs to a Workflow that was given up.
@@ -71,6 +73,8 @@ const (
 	Silence = 60 * time.Second
 	// uidGrace is how long the UID of a new WEC copy waits for a first status to travel with (DESIGN.md §4, Downsync).
 	uidGrace = 100 * time.Millisecond
+	// maxForgotten is by how many attempts a WEC copy may be ahead of the record of a restored hub.
+	maxForgotten = 100
 )
 
 // View is what is known of one Workflow on one WEC when a step is chosen. Nothing in it is changed.
@@ -250,14 +254,11 @@ func withoutWECCopy(v View, placement stellarflow.Placement) Step {
 // withForeignCopy decides while the name is held by an object that is not, or says that it is not, this placement's copy. A hub
 // copy whose WEC copy was seen once never becomes Pending again.
 func withForeignCopy(v View, placement stellarflow.Placement) Step {
+	if step := withAnotherCopy(v, placement); step != Nothing {
+		return step
+	}
 	seen, ending, ended := placement.WECUID != "", v.Hub.DeletionTimestamp != nil, stellarflow.Completed(v.Hub)
-	another := placement // a second copy of it: made anew there by somebody, or by a manager that died before it was told of the first
-	another.WECUID = ""
 	switch {
-	case another.Owns(v.WEC) && ending:
-		return DeleteWECCopy
-	case another.Owns(v.WEC) && ended:
-		return Orphaned
 	case seen && v.WEC.UID != placement.WECUID: // ours is gone and what is there came later: recreated, or restored from a backup
 		return withoutWECCopy(v, placement)
 	case ending && !seen:
@@ -272,6 +273,39 @@ func withForeignCopy(v View, placement stellarflow.Placement) Step {
 		return Move
 	}
 	return SayNameTaken
+}
+
+// withAnotherCopy decides while the name is held by another object than the recorded one that says it is a copy of this Workflow: of the
+// same attempt if somebody made it anew there, or a manager died before it was told of the first; of a later one if the hub was restored
+// from a backup. It is Nothing if that makes no difference.
+func withAnotherCopy(v View, placement stellarflow.Placement) Step {
+	if v.WEC.UID == placement.WECUID || v.WEC.Annotations[stellarflow.AnnotationHubUID] != string(placement.UID) {
+		return Nothing
+	}
+	attempt, err := strconv.Atoi(v.WEC.Annotations[stellarflow.AnnotationAttempt])
+	same := err == nil && attempt == placement.Attempt
+	ending, ended := v.Hub.DeletionTimestamp != nil, stellarflow.Completed(v.Hub)
+	switch {
+	case err == nil && v.forgot(placement, attempt):
+		return Adopt
+	case same && ending:
+		return DeleteWECCopy
+	case same && ended, ended && !ending && v.ifAsked() == Nothing: // nobody shows it: a person has to know
+		return Orphaned
+	}
+	return Nothing
+}
+
+// forgot reports whether this hub was restored from a backup to before an attempt that is on the cluster of the record. Only then is a
+// WEC believed that there has been one, and only on that cluster: at any other time the hub's record is what counts. A retry that the
+// backup has, and that made this attempt, is recorded as it was the first time (see retried).
+func (v View) forgot(placement stellarflow.Placement, attempt int) bool {
+	ahead := attempt - placement.Attempt
+	if v.RestoredAt.IsZero() || placement.Time.After(v.RestoredAt) || ahead < 1 || ahead > maxForgotten {
+		return false
+	}
+	retried := stellarflow.Completed(v.Hub) && v.Hub.DeletionTimestamp == nil && v.ifAsked() == RunAgain
+	return ahead > 1 || !retried
 }
 
 func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {

@@ -83,6 +83,8 @@ func unknown(c *copies) {
 func replaced(c *copies)   { c.wec.UID = "wec-2" }
 func foreignUID(c *copies) { c.wec.Annotations[stellarflow.AnnotationHubUID] = "hub-0" }
 func foreignTry(c *copies) { c.wec.Annotations[stellarflow.AnnotationAttempt] = "1" }
+func laterTry(c *copies)   { c.wec.Annotations[stellarflow.AnnotationAttempt] = "4" }
+func nextTry(c *copies)    { c.wec.Annotations[stellarflow.AnnotationAttempt] = "3" }
 func changed(c *copies)    { c.wec.ResourceVersion = "101" }
 func saysAway(c *copies) {
 	c.hub.Annotations[stellarflow.AnnotationSync] = unreachable("cluster1") + " since yesterday"
@@ -222,6 +224,14 @@ func nextCases() map[string]nextCase {
 		"DisownedDeleting":      {"the wait has to be explained", newView(foreignUID, hubDeleting), SayDisowned, 0},
 		"DisownedEndedDeleting": {"also after its end", newView(foreignUID, hubEnded, hubDeleting), SayDisowned, 0},
 
+		"LaterEnded":     {"a later attempt on a hub that forgot nothing: the WEC is not believed, and a person has to know", newView(replaced, laterTry, hubEnded), Orphaned, 0},
+		"LaterRunning":   {"ours is gone, which is looked into first", newView(replaced, laterTry), Vanished, 0},
+		"LaterUnknown":   {"before there was a copy", newView(unknown, laterTry), SayNameTaken, 0},
+		"LaterDeleting":  {"it is an orphan when the hub copy is gone", newView(replaced, laterTry, hubDeleting), FinishCleanup, 0},
+		"LaterAsked":     {"what is asked is answered first", newView(replaced, laterTry, hubEnded, hubAsked), RunAgain, 0},
+		"EarlierEnded":   {"an earlier attempt came back, with a backup of the WEC", newView(replaced, foreignTry, hubEnded), Orphaned, 0},
+		"NoAttemptEnded": {"which attempt is not said", newView(replaced, hubEnded, func(c *copies) { delete(c.wec.Annotations, stellarflow.AnnotationAttempt) }), Orphaned, 0},
+
 		"Delete":         {"the user deleted the Workflow", newView(hubDeleting), DeleteWECCopy, 0},
 		"DeleteFresh":    {"also if its UID is not recorded yet", newView(fresh, hubDeleting), DeleteWECCopy, 0},
 		"DeleteDeleting": {"until it is gone", newView(hubDeleting, wecDeleting), DeleteWECCopy, 0},
@@ -308,7 +318,7 @@ func TestNextReachesEveryStep(t *testing.T) {
 	}
 	for _, step := range []Step{
 		Nothing, SayUnreachable, SayClusterChanged, SayNameTaken, SayDisowned, Create, RecordUID, Mirror, ReleaseHarvest, RestoreHarvest,
-		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial, LiftTombstone, RecordSeen, SayRestored, SayHeld,
+		DeleteWECCopy, FinishCleanup, Vanished, Orphaned, Move, Bury, FinishBurial, LiftTombstone, RecordSeen, SayRestored, SayHeld, Adopt,
 	} {
 		if !reached[step] {
 			t.Errorf("no case leads to %s", step)

@@ -34,6 +34,15 @@ func (s *Syncer) move(ctx context.Context, c *cluster.Connection, key types.Name
 	return 0, s.Placer.Move(ctx, v.Hub, placement)
 }
 
+// endTombstone removes a tombstone that is done with, or should not be.
+func (s *Syncer) endTombstone(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View, step Step) (time.Duration, error) {
+	if step == LiftTombstone {
+		stone, _ := v.void()
+		return 0, s.Tombstones.Remove(ctx, stone)
+	}
+	return s.finishBurial(ctx, c, key, v)
+}
+
 // finishBurial removes a tombstone once the copy that it names is gone and cannot still arrive.
 func (s *Syncer) finishBurial(ctx context.Context, c *cluster.Connection, key types.NamespacedName, v View) (time.Duration, error) {
 	stone, _ := v.stone()

@@ -54,6 +54,15 @@ type Placer interface {
 	Refuse(ctx context.Context, workflow *metav1.PartialObjectMetadata, why string) error
 }
 
+// Fleet knows the WEC copies on all clusters.
+type Fleet interface {
+	// FindByHubUID returns the WEC copy of the highest attempt that says it belongs to a hub copy, and where it is; the error is a
+	// cluster.ErrAmbiguous if there are two.
+	FindByHubUID(uid types.UID) (cluster.State, *metav1.PartialObjectMetadata, error)
+	// Settled reports whether every cluster was tried since the start.
+	Settled() bool
+}
+
 // Syncer brings the two copies of a Workflow together, one step a pass. It is a cluster.Handler.
 type Syncer struct {
 	Hub      *hubcopy.Store
@@ -62,6 +71,7 @@ type Syncer struct {
 	Mirrorer *upsync.Mirrorer
 	Gone     *cleanup.Gone
 	Placer   Placer
+	Fleet    Fleet
 	// Tombstones name WEC copies that are removed when they are seen.
 	Tombstones *tombstone.Store
 	Recorder   events.EventRecorder
@@ -110,7 +120,7 @@ func (s *Syncer) Sync(ctx context.Context, connection *cluster.Connection, key t
 		return 0, err
 	}
 	step, after := Next(view)
-	if step != Orphaned && step != SayNameTaken {
+	if step != Orphaned && step != SayNameTaken && step != Adopt {
 		connection.SetOrphan(ctx, key, false)
 	}
 	if step == Nothing {
@@ -182,13 +192,12 @@ func (s *Syncer) act(ctx context.Context, c *cluster.Connection, key types.Names
 		return s.gone(ctx, c, key, v, placement, step)
 	case Orphaned:
 		return s.orphan(ctx, c, key, v)
+	case Adopt:
+		return s.adopt(ctx, c, key, v, placement)
 	case Move:
 		return s.move(ctx, c, key, v, placement)
-	case FinishBurial:
-		return s.finishBurial(ctx, c, key, v)
-	case LiftTombstone:
-		stone, _ := v.void()
-		return 0, s.Tombstones.Remove(ctx, stone)
+	case FinishBurial, LiftTombstone:
+		return s.endTombstone(ctx, c, key, v, step)
 	case Nothing:
 	}
 	return 0, nil

@@ -14,15 +14,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/events"
+	clientevents "k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
-	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/hub/podmirror/events"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
@@ -52,7 +51,7 @@ type Mirrorer struct {
 	Cache  client.Reader
 	Copies Copies
 	// Recorder says on hub copies what cannot be shown.
-	Recorder events.EventRecorder
+	Recorder clientevents.EventRecorder
 	Log      logr.Logger
 	Now      func() time.Time
 
@@ -68,6 +67,7 @@ type pods struct {
 	connection *cluster.Connection
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	watch      atomic.Pointer[wec.Watch] // complete, though it may be lost
+	events     *events.Mirror
 
 	known   sync.Mutex
 	read    map[types.NamespacedName]seen
@@ -86,6 +86,7 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 		Mirrorer: m, connection: connection, read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]types.UID{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}
+	p.events = events.New(events.Options{Cluster: connection.Name, WEC: connection.Clients.Events, Hub: m.Hub.CoreV1(), Shown: p.mirror, All: p.mirrors, Log: m.Log})
 	m.mu.Lock()
 	if m.clusters == nil {
 		m.clusters = map[stellarflow.ClusterName]*pods{}
@@ -103,9 +104,8 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	for range workers {
 		group.Go(func() { p.work(ctx) })
 	}
-	group.Go(func() {
-		wait.JitterUntilWithContext(ctx, p.enqueueAll, every, 0.1, true)
-	})
+	group.Go(func() { p.events.Run(ctx) })
+	group.Go(func() { wait.JitterUntilWithContext(ctx, p.enqueueAll, every, 0.1, true) })
 	wait.UntilWithContext(ctx, p.follow, again)
 	p.queue.ShutDown()
 	group.Wait()
@@ -147,13 +147,31 @@ func (p *pods) enqueueAll(ctx context.Context) {
 			}
 		}
 	}
+	for _, key := range p.mirrors() {
+		p.queue.Add(key)
+	}
+}
+
+// mirrors returns the names of all mirrored pods of the WEC.
+func (p *pods) mirrors() []types.NamespacedName {
 	var mirrors corev1.PodList
-	if err := p.Cache.List(ctx, &mirrors, client.MatchingLabels{stellarflow.LabelCluster: string(p.connection.Name)}, client.UnsafeDisableDeepCopy); err != nil {
-		p.Log.Error(err, "list the mirrored pods", "cluster", p.connection.Name)
+	if err := p.Cache.List(context.Background(), &mirrors, client.MatchingLabels{stellarflow.LabelCluster: string(p.connection.Name)}, client.UnsafeDisableDeepCopy); err != nil {
+		p.Log.Error(err, "list the mirrored pods", "cluster", p.connection.Name) // the cache is not being filled: never
 	}
+	keys := make([]types.NamespacedName, 0, len(mirrors.Items))
 	for i := range mirrors.Items {
-		p.queue.Add(client.ObjectKeyFromObject(&mirrors.Items[i]))
+		keys = append(keys, client.ObjectKeyFromObject(&mirrors.Items[i]))
 	}
+	return keys
+}
+
+// mirror returns the mirrored pod of a name, nil if there is none.
+func (p *pods) mirror(key types.NamespacedName) *corev1.Pod {
+	var mirror corev1.Pod
+	if p.Cache.Get(context.Background(), key, &mirror) != nil {
+		return nil
+	}
+	return &mirror
 }
 
 func (p *pods) work(ctx context.Context) {
@@ -311,7 +329,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	hub, mirror := p.Hub.CoreV1().Pods(want.Namespace), v.Mirror
 	var err error
 	if mirror == nil {
-		if p.full(ctx) {
+		if p.full() {
 			p.refused(owner, client.ObjectKeyFromObject(want), fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, v.Cluster))
 			return lastBackoff, nil
 		}
@@ -328,6 +346,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 		case err != nil:
 			return 0, fmt.Errorf("mirror pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err)
 		}
+		p.events.Look(client.ObjectKeyFromObject(want))
 	}
 	shown := mirror.DeepCopy()
 	qos := shown.Status.QOSClass
@@ -347,12 +366,11 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 }
 
 // full reports whether as many pods are mirrored as may be.
-func (p *pods) full(ctx context.Context) bool {
+func (p *pods) full() bool {
 	p.known.Lock()
 	few := len(p.read) <= most // of all that were read
 	p.known.Unlock()
-	var mirrors corev1.PodList
-	return !few && p.Cache.List(ctx, &mirrors, client.MatchingLabels{stellarflow.LabelCluster: string(p.connection.Name)}, client.UnsafeDisableDeepCopy) == nil && len(mirrors.Items) >= most
+	return !few && len(p.mirrors()) >= most
 }
 
 // remove ends a mirror at once.
@@ -404,122 +422,3 @@ func (p *pods) shown(pod types.NamespacedName) {
 
 // LogsFromS3 returns why pods of a hub copy are not shown here, empty if all are.
 func (m *Mirrorer) LogsFromS3(hubCopy types.UID) string { return m.unseen.why(hubCopy) }
-
-// Watch lets changes on the hub bring another look: of the mirrored pods, and of the Workflows.
-func (m *Mirrorer) Watch(mirrors, workflows crcache.Informer) error {
-	enqueue := func(object any) {
-		if pod, ok := object.(*corev1.Pod); ok {
-			m.enqueue(stellarflow.ClusterName(pod.Labels[stellarflow.LabelCluster]), client.ObjectKeyFromObject(pod))
-		}
-	}
-	_, err := mirrors.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: enqueue, UpdateFunc: func(_, next any) { enqueue(next) },
-		DeleteFunc: func(gone any) {
-			if pod, ok := gone.(*corev1.Pod); ok { // else it is not known how it went
-				m.went(pod)
-			}
-			if unknown, ok := gone.(cache.DeletedFinalStateUnknown); ok {
-				gone = unknown.Obj
-			}
-			enqueue(gone)
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("watch the mirrored pods: %w", err)
-	}
-	_, err = workflows.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, next any) {
-		before, after := placed(old), placed(next)
-		if before != after {
-			m.enqueueWorkflow(before)
-			m.enqueueWorkflow(after)
-		}
-	}, DeleteFunc: func(gone any) { m.enqueueWorkflow(placed(gone)) }})
-	if err != nil {
-		return fmt.Errorf("watch the Workflows: %w", err)
-	}
-	return nil
-}
-
-// where is what of a hub copy decides about its pods.
-type where struct {
-	workflow types.NamespacedName
-	cluster  stellarflow.ClusterName
-	wecUID   types.UID
-}
-
-func placed(object any) where {
-	if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		object = unknown.Obj
-	}
-	workflow, ok := object.(metav1.Object)
-	if !ok || workflow.GetLabels()[stellarflow.LabelCluster] == "" {
-		return where{}
-	}
-	placement, found := stellarflow.PlacementOf(workflow)
-	if !found || stellarflow.Abandoned(workflow) {
-		return where{}
-	}
-	return where{types.NamespacedName{Namespace: workflow.GetNamespace(), Name: workflow.GetName()}, placement.Cluster, placement.WECUID}
-}
-
-// went remembers that a mirror is gone at a person's word, not at ours: one that has no time to end is not seen while it ends.
-func (m *Mirrorer) went(mirror *corev1.Pod) {
-	if _, ours := m.removing.LoadAndDelete(mirror.UID); ours {
-		return
-	}
-	ask, asked := AskOf(mirror)
-	if p := m.of(stellarflow.ClusterName(mirror.Labels[stellarflow.LabelCluster])); asked && p != nil && m.Now().Sub(ask.Time) < within {
-		p.known.Lock()
-		defer p.known.Unlock()
-		p.deleted[client.ObjectKeyFromObject(mirror)] = types.UID(mirror.Labels[stellarflow.LabelMirrorOf])
-	}
-}
-
-func (m *Mirrorer) of(name stellarflow.ClusterName) *pods {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.clusters[name]
-}
-
-func (m *Mirrorer) enqueue(name stellarflow.ClusterName, pod types.NamespacedName) {
-	if p := m.of(name); p != nil {
-		p.queue.Add(pod)
-	}
-}
-
-func (m *Mirrorer) enqueueWorkflow(at where) {
-	p := m.of(at.cluster)
-	if p == nil {
-		return
-	}
-	if watch := p.watch.Load(); watch != nil {
-		for _, pod := range watch.ByWorkflow(at.workflow) {
-			p.queue.Add(client.ObjectKeyFromObject(pod))
-		}
-	}
-}
-
-// Find returns the connection to the WEC where the pod runs that is mirrored under a name, and that pod's UID. It is false if the hub's record places no
-// Workflow there that controls the pod, or if it is not to be mirrored.
-func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (*cluster.Connection, types.UID, bool) {
-	m.mu.Lock()
-	all := make([]*pods, 0, len(m.clusters))
-	for _, p := range m.clusters {
-		all = append(all, p)
-	}
-	m.mu.Unlock()
-	for _, p := range all {
-		watch := p.watch.Load()
-		if watch == nil {
-			continue
-		}
-		pod := watch.Get(key)
-		if pod == nil {
-			continue
-		}
-		if hubCopy, ours := p.owner(ctx, pod); ours && p.wanted(ctx, hubCopy) {
-			return p.connection, pod.UID, true
-		}
-	}
-	return nil, "", false
-}

@@ -1,0 +1,135 @@
+package podmirror
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
+)
+
+// Watch lets changes on the hub bring another look: of the mirrored pods, and of the Workflows.
+func (m *Mirrorer) Watch(mirrors, workflows crcache.Informer) error {
+	enqueue := func(object any) {
+		if pod, ok := object.(*corev1.Pod); ok {
+			m.enqueue(stellarflow.ClusterName(pod.Labels[stellarflow.LabelCluster]), client.ObjectKeyFromObject(pod))
+		}
+	}
+	_, err := mirrors.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: enqueue, UpdateFunc: func(_, next any) { enqueue(next) },
+		DeleteFunc: func(gone any) {
+			if pod, ok := gone.(*corev1.Pod); ok { // else it is not known how it went
+				m.went(pod)
+			}
+			if unknown, ok := gone.(cache.DeletedFinalStateUnknown); ok {
+				gone = unknown.Obj
+			}
+			enqueue(gone)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("watch the mirrored pods: %w", err)
+	}
+	_, err = workflows.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, next any) {
+		before, after := placed(old), placed(next)
+		if before != after {
+			m.enqueueWorkflow(before)
+			m.enqueueWorkflow(after)
+		}
+	}, DeleteFunc: func(gone any) { m.enqueueWorkflow(placed(gone)) }})
+	if err != nil {
+		return fmt.Errorf("watch the Workflows: %w", err)
+	}
+	return nil
+}
+
+// where is what of a hub copy decides about its pods.
+type where struct {
+	workflow types.NamespacedName
+	cluster  stellarflow.ClusterName
+	wecUID   types.UID
+}
+
+func placed(object any) where {
+	if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = unknown.Obj
+	}
+	workflow, ok := object.(metav1.Object)
+	if !ok || workflow.GetLabels()[stellarflow.LabelCluster] == "" {
+		return where{}
+	}
+	placement, found := stellarflow.PlacementOf(workflow)
+	if !found || stellarflow.Abandoned(workflow) {
+		return where{}
+	}
+	return where{types.NamespacedName{Namespace: workflow.GetNamespace(), Name: workflow.GetName()}, placement.Cluster, placement.WECUID}
+}
+
+// went remembers that a mirror is gone at a person's word, not at ours: one that has no time to end is not seen while it ends.
+func (m *Mirrorer) went(mirror *corev1.Pod) {
+	if _, ours := m.removing.LoadAndDelete(mirror.UID); ours {
+		return
+	}
+	ask, asked := AskOf(mirror)
+	if p := m.of(stellarflow.ClusterName(mirror.Labels[stellarflow.LabelCluster])); asked && p != nil && m.Now().Sub(ask.Time) < within {
+		p.known.Lock()
+		defer p.known.Unlock()
+		p.deleted[client.ObjectKeyFromObject(mirror)] = types.UID(mirror.Labels[stellarflow.LabelMirrorOf])
+	}
+}
+
+func (m *Mirrorer) of(name stellarflow.ClusterName) *pods {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.clusters[name]
+}
+
+func (m *Mirrorer) enqueue(name stellarflow.ClusterName, pod types.NamespacedName) {
+	if p := m.of(name); p != nil {
+		p.queue.Add(pod)
+	}
+}
+
+func (m *Mirrorer) enqueueWorkflow(at where) {
+	p := m.of(at.cluster)
+	if p == nil {
+		return
+	}
+	if watch := p.watch.Load(); watch != nil {
+		for _, pod := range watch.ByWorkflow(at.workflow) {
+			p.queue.Add(client.ObjectKeyFromObject(pod))
+		}
+	}
+}
+
+// Find returns the connection to the WEC where the pod runs that is mirrored under a name, and that pod's UID. It is false if the hub's record places no
+// Workflow there that controls the pod, or if it is not to be mirrored.
+func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (*cluster.Connection, types.UID, bool) {
+	m.mu.Lock()
+	all := make([]*pods, 0, len(m.clusters))
+	for _, p := range m.clusters {
+		all = append(all, p)
+	}
+	m.mu.Unlock()
+	for _, p := range all {
+		watch := p.watch.Load()
+		if watch == nil {
+			continue
+		}
+		pod := watch.Get(key)
+		if pod == nil {
+			continue
+		}
+		if hubCopy, ours := p.owner(ctx, pod); ours && p.wanted(ctx, hubCopy) {
+			return p.connection, pod.UID, true
+		}
+	}
+	return nil, "", false
+}
