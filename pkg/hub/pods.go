@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
 
+	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/kubelet"
@@ -48,7 +49,11 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 	if _, err := h.mgr.GetCache().GetInformer(ctx, &corev1.Node{}, crcache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch the virtual nodes: %w", err)
 	}
-	if err := mirrorer.Watch(mirrors, h.workflows); err != nil {
+	policies, err := h.mgr.GetCache().GetInformer(ctx, &v1alpha1.BindingPolicy{}, crcache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch the policies: %w", err)
+	}
+	if err := mirrorer.Watch(ctx, mirrors, h.workflows, policies); err != nil {
 		return err
 	}
 	_, port, err := net.SplitHostPort(h.options.KubeletAddress)

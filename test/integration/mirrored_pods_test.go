@@ -330,7 +330,6 @@ func TestMirroredPodsLeave(t *testing.T) {
 			if err := m.hub.client.Patch(t.Context(), &v1alpha1.BindingPolicy{ObjectMeta: metav1.ObjectMeta{Name: "workflows-cluster1"}}, clientPatch([]byte(patch))); err != nil {
 				t.Fatal(err)
 			}
-			m.report(t, "hello-a", corev1.PodRunning, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}) // so that it is looked at
 		}
 		annotate(`"false"`)
 		m.waitMirror(t, "hello-a", "no mirror", noPod)

@@ -29,7 +29,7 @@ const (
 	workers = 2
 	// most bounds the mirrored pods of one cluster, which could say that any number of them are its Workflows'.
 	most = 5000
-	// every is how often all pods are looked at although nothing has changed that is watched: the policies, say.
+	// every is how often all pods are looked at although nothing has changed.
 	every = 30 * time.Second
 	// again is how long after its end a watch is begun anew, and how long a pod waits for what is about to be known.
 	again = time.Second

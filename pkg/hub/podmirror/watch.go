@@ -15,8 +15,8 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 )
 
-// Watch lets changes on the hub bring another look: of the mirrored pods, and of the Workflows.
-func (m *Mirrorer) Watch(mirrors, workflows crcache.Informer) error {
+// Watch lets changes on the hub bring another look: of the mirrored pods, of the Workflows, and of what policies say of their pods.
+func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcache.Informer) error {
 	enqueue := func(object any) {
 		if pod, ok := object.(*corev1.Pod); ok {
 			m.enqueue(stellarflow.ClusterName(pod.Labels[stellarflow.LabelCluster]), client.ObjectKeyFromObject(pod))
@@ -46,6 +46,18 @@ func (m *Mirrorer) Watch(mirrors, workflows crcache.Informer) error {
 	}, DeleteFunc: func(gone any) { m.enqueueWorkflow(placed(gone)) }})
 	if err != nil {
 		return fmt.Errorf("watch the Workflows: %w", err)
+	}
+	_, err = policies.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, next any) {
+		before, _ := old.(metav1.Object)
+		after, _ := next.(metav1.Object)
+		if before != nil && after != nil && before.GetAnnotations()[stellarflow.AnnotationMirrorPods] != after.GetAnnotations()[stellarflow.AnnotationMirrorPods] {
+			for _, p := range m.all() {
+				p.enqueueAll(ctx)
+			}
+		}
+	}})
+	if err != nil {
+		return fmt.Errorf("watch the policies: %w", err)
 	}
 	return nil
 }
@@ -91,6 +103,16 @@ func (m *Mirrorer) of(name stellarflow.ClusterName) *pods {
 	return m.clusters[name]
 }
 
+func (m *Mirrorer) all() []*pods {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]*pods, 0, len(m.clusters))
+	for _, p := range m.clusters {
+		all = append(all, p)
+	}
+	return all
+}
+
 func (m *Mirrorer) enqueue(name stellarflow.ClusterName, pod types.NamespacedName) {
 	if p := m.of(name); p != nil {
 		p.queue.Add(pod)
@@ -112,13 +134,7 @@ func (m *Mirrorer) enqueueWorkflow(at where) {
 // Find returns the connection to the WEC where the pod runs that is mirrored under a name, and that pod's UID. It is false if the hub's record places no
 // Workflow there that controls the pod, or if it is not to be mirrored.
 func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (*cluster.Connection, types.UID, bool) {
-	m.mu.Lock()
-	all := make([]*pods, 0, len(m.clusters))
-	for _, p := range m.clusters {
-		all = append(all, p)
-	}
-	m.mu.Unlock()
-	for _, p := range all {
+	for _, p := range m.all() {
 		watch := p.watch.Load()
 		if watch == nil {
 			continue
