@@ -34,9 +34,9 @@ type link struct {
 
 // target is where a link leads.
 type target struct {
-	name   string // of the cluster, for messages
-	base   *url.URL
-	round  http.RoundTripper
+	name  string // of the cluster, for messages
+	base  *url.URL
+	round http.RoundTripper
 	// streams is for answers without an end, see Clients.Streams.
 	streams http.RoundTripper
 	closes  func()
