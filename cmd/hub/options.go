@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -29,8 +31,13 @@ type options struct {
 	healthAddress  string
 	pprofAddress   string
 	webhookAddress string
+	kubeletAddress string
+	kubeletHost    string
 	verbosity      int
 }
+
+// envPodIP is where config/hub puts the address of the pod.
+const envPodIP = "POD_IP"
 
 // parse reads and validates the flags.
 func parse(args []string) (options, error) {
@@ -45,6 +52,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
 	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "", "where /debug/pprof is served; empty for nowhere")
 	flags.StringVar(&o.webhookAddress, "webhook-bind-address", ":9443", "where the admission webhook is served; 0 for nowhere")
+	flags.StringVar(&o.kubeletAddress, "kubelet-bind-address", ":10250", "where the API server of the hub gets the logs of mirrored pods; 0 for nowhere, and no pods are mirrored")
+	flags.StringVar(&o.kubeletHost, "kubelet-address", os.Getenv(envPodIP), "IP address by which that API server reaches this process; empty, and no pods are mirrored (default: environment "+envPodIP+")")
 	flags.IntVar(&o.verbosity, "v", 0, "0 logs changes, 1 also why")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("read the flags: %w", err)
@@ -72,6 +81,7 @@ func (o options) validate() error {
 		{"--health-probe-bind-address", o.healthAddress},
 		{"--pprof-bind-address", o.pprofAddress},
 		{"--webhook-bind-address", o.webhookAddress},
+		{"--kubelet-bind-address", o.kubeletAddress},
 	} {
 		if flag.address == "0" || flag.address == "" && flag.name == "--pprof-bind-address" {
 			continue
@@ -82,6 +92,9 @@ func (o options) validate() error {
 			problems = append(problems, fmt.Errorf("%s %s is the address of %s too: give each its own, or 0 for nowhere", flag.name, shorten(flag.address), other))
 		}
 		used[flag.address] = flag.name
+	}
+	if address, err := netip.ParseAddr(o.kubeletHost); o.kubeletHost != "" && (err != nil || address.IsUnspecified() || address.Zone() != "") {
+		problems = append(problems, fmt.Errorf("--kubelet-address %s is no IP address of a host: write one such as 10.0.0.1 or fd00::1, or leave it empty", shorten(o.kubeletHost)))
 	}
 	if o.verbosity < 0 || o.verbosity > 1 {
 		problems = append(problems, fmt.Errorf("-v %d: it is 0 or 1", o.verbosity))
@@ -128,6 +141,6 @@ func (o options) manager() (ctrl.Options, error) {
 func (o options) hub(counted *metrics.Metrics) hub.Options {
 	archive, _ := stellarflow.ParseArchive(o.archive) // it was validated
 	return hub.Options{
-		Profile: stellarflow.Profile(o.profile), Archive: archive, WebhookAddress: o.webhookAddress, StoreSecret: o.storeSecret, Now: time.Now, Timing: hub.DefaultTiming(), Metrics: counted,
+		Profile: stellarflow.Profile(o.profile), Archive: archive, WebhookAddress: o.webhookAddress, KubeletAddress: o.kubeletAddress, KubeletHost: o.kubeletHost, StoreSecret: o.storeSecret, Now: time.Now, Timing: hub.DefaultTiming(), Metrics: counted,
 	}
 }

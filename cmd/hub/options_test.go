@@ -13,8 +13,9 @@ import (
 )
 
 func TestParse(t *testing.T) {
+	t.Setenv(envPodIP, "")
 	elected := election{true, 15 * time.Second, 10 * time.Second, 2 * time.Second}
-	defaults := options{storeSecret: "artifact-store", profile: "shared", archive: "none", election: elected, metricsAddress: ":8080", healthAddress: ":8081", webhookAddress: ":9443"}
+	defaults := options{storeSecret: "artifact-store", profile: "shared", archive: "none", election: elected, metricsAddress: ":8080", healthAddress: ":8081", webhookAddress: ":9443", kubeletAddress: ":10250"}
 	cases := map[string]struct {
 		reason string
 		args   []string
@@ -22,21 +23,21 @@ func TestParse(t *testing.T) {
 	}{
 		"Defaults": {"what config/hub relies on", nil, defaults},
 		"All": {
-			"every flag", strings.Fields("--artifact-store-secret=s --profile=dedicated --archive=all --leader-elect=false --leader-elect-lease-duration=1m --leader-elect-renew-deadline=40s --leader-elect-retry-period=500ms --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --webhook-bind-address=:7 --v=1"),
-			options{storeSecret: "s", profile: "dedicated", archive: "all", election: election{false, time.Minute, 40 * time.Second, 500 * time.Millisecond}, metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", webhookAddress: ":7", verbosity: 1},
+			"every flag", strings.Fields("--artifact-store-secret=s --profile=dedicated --archive=all --leader-elect=false --leader-elect-lease-duration=1m --leader-elect-renew-deadline=40s --leader-elect-retry-period=500ms --metrics-bind-address=0 --health-probe-bind-address=127.0.0.1:1 --pprof-bind-address=:6060 --webhook-bind-address=:7 --kubelet-bind-address=:8 --kubelet-address=fd00::1 --v=1"),
+			options{storeSecret: "s", profile: "dedicated", archive: "all", election: election{false, time.Minute, 40 * time.Second, 500 * time.Millisecond}, metricsAddress: "0", healthAddress: "127.0.0.1:1", pprofAddress: ":6060", webhookAddress: ":7", kubeletAddress: ":8", kubeletHost: "fd00::1", verbosity: 1},
 		},
 		"Archive": {
 			"a selector as Argo's ConfigMap has it",
 			[]string{"--archive=a in (b,c)"},
-			options{storeSecret: "artifact-store", profile: "shared", archive: "a in (b,c)", election: elected, metricsAddress: ":8080", healthAddress: ":8081", webhookAddress: ":9443"},
+			options{storeSecret: "artifact-store", profile: "shared", archive: "a in (b,c)", election: elected, metricsAddress: ":8080", healthAddress: ":8081", webhookAddress: ":9443", kubeletAddress: ":10250"},
 		},
 		"Nowhere": {
-			"0 serves nothing", strings.Fields("--health-probe-bind-address 0 --pprof-bind-address 0 --webhook-bind-address 0"),
-			options{storeSecret: "artifact-store", profile: "shared", archive: "none", election: elected, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0", webhookAddress: "0"},
+			"0 serves nothing", strings.Fields("--health-probe-bind-address 0 --pprof-bind-address 0 --webhook-bind-address 0 --kubelet-bind-address 0"),
+			options{storeSecret: "artifact-store", profile: "shared", archive: "none", election: elected, metricsAddress: ":8080", healthAddress: "0", pprofAddress: "0", webhookAddress: "0", kubeletAddress: "0"},
 		},
 		"IPv6": {
 			"an address in brackets", strings.Fields("--metrics-bind-address [::1]:8080"),
-			options{storeSecret: "artifact-store", profile: "shared", archive: "none", election: elected, metricsAddress: "[::1]:8080", healthAddress: ":8081", webhookAddress: ":9443"},
+			options{storeSecret: "artifact-store", profile: "shared", archive: "none", election: elected, metricsAddress: "[::1]:8080", healthAddress: ":8081", webhookAddress: ":9443", kubeletAddress: ":10250"},
 		},
 	}
 	for name, tc := range cases {
@@ -68,6 +69,9 @@ func TestValidate(t *testing.T) {
 		"Metrics":   {"a port alone is no address", "--metrics-bind-address=8080", `--metrics-bind-address "8080" is not HOST:PORT, :PORT or 0`},
 		"Health":    {"empty is nowhere only for pprof", "--health-probe-bind-address=", `--health-probe-bind-address "" is not HOST:PORT, :PORT or 0`},
 		"Pprof":     {"an address without a port", "--pprof-bind-address=localhost", `--pprof-bind-address "localhost" is not HOST:PORT, :PORT or 0`},
+		"Kubelet":   {"an address without a port", "--kubelet-bind-address=10250", `--kubelet-bind-address "10250" is not HOST:PORT, :PORT or 0`},
+		"HostName":  {"an API server's certificate check wants an address", "--kubelet-address=hub.example.com", `--kubelet-address "hub.example.com" is no IP address of a host: write one such as 10.0.0.1 or fd00::1, or leave it empty`},
+		"AnyHost":   {"nobody can be reached there", "--kubelet-address=0.0.0.0", `--kubelet-address "0.0.0.0" is no IP address of a host: write one such as 10.0.0.1 or fd00::1, or leave it empty`},
 		"Verbosity": {"there are two", "--v=2", `-v 2: it is 0 or 1`},
 		"Negative":  {"there are two", "--v=-1", `-v -1: it is 0 or 1`},
 		"Short":     {"a Lease of less has no seconds", "--leader-elect-lease-duration=500ms", `--leader-elect-lease-duration 500ms: it is 1s at least and 10m0s at most`},
@@ -105,6 +109,17 @@ func TestValidate(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPodIP: a pod knows its address from its environment.
+func TestPodIP(t *testing.T) {
+	t.Setenv(envPodIP, "10.1.2.3")
+	for host, args := range map[string][]string{"10.1.2.3": nil, "10.0.0.1": {"--kubelet-address=10.0.0.1"}, "": {"--kubelet-address="}} {
+		o, err := parse(args)
+		if err != nil || o.hub(nil).KubeletHost != host || o.hub(nil).KubeletAddress != ":10250" {
+			t.Errorf("%v: the address is %q, %v, want %q", args, o.kubeletHost, err, host)
+		}
 	}
 }
 

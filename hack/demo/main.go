@@ -78,6 +78,13 @@ func (d *demo) up(ctx context.Context) error {
 }
 
 func (d *demo) install(ctx context.Context) error {
+	// The hub's API server verifies kubelets, and trusts this CA for logs of pods that run elsewhere. Clusters of kind do not verify.
+	ca := filepath.Join(d.fleet, "kubelet-ca.yaml")
+	if _, err := os.Stat(filepath.Join(d.root, ca)); err == nil {
+		if err := d.command(ctx, d.bin("kubectl"), "--kubeconfig", d.kubeconfig("hub"), "apply", "-f", ca); err != nil {
+			return err
+		}
+	}
 	// The image behind the tag may be new, so the manager starts anew; what it does is all in Kubernetes objects.
 	return d.command(ctx, d.bin("stellarflow"), "install", "--kubeconfig", d.kubeconfig("hub"), "--artifact-store", filepath.Join(d.fleet, "minio.env"), "--restart")
 }

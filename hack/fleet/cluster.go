@@ -188,7 +188,25 @@ func (f *local) writeCluster(c plan.Cluster) error {
 			}
 		}
 	}
+	if c.Name == plan.HubName {
+		if err := f.writeKubeletCA(c); err != nil {
+			return err
+		}
+	}
 	return freshLogs(c.LogDir)
+}
+
+// writeKubeletCA writes what is applied to the hub before Stellarflow is installed.
+func (f *local) writeKubeletCA(c plan.Cluster) error {
+	cert, err := os.ReadFile(filepath.Join(c.PKIDir(), pki.KubeletEndpointCA))
+	if err != nil {
+		return err
+	}
+	key, err := os.ReadFile(filepath.Join(c.PKIDir(), pki.KubeletEndpointCAKey))
+	if err != nil {
+		return err
+	}
+	return writeFile(f.KubeletCAFile(), render.KubeletCA(cert, key), 0o600)
 }
 
 // freshLogs starts new logs and keeps the last ones beside them.

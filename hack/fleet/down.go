@@ -94,7 +94,7 @@ func (f *fleet) removeFiles() error {
 		_ = os.Remove(filepath.Dir(f.Dir())) // .fleet, if nothing else is in it
 		return nil
 	}
-	paths := []string{f.BinDir(), f.LogDir(), f.StateDir(), f.EnvFile(), f.MinioEnvFile()}
+	paths := []string{f.BinDir(), f.LogDir(), f.StateDir(), f.EnvFile(), f.MinioEnvFile(), f.KubeletCAFile()}
 	kubeconfigs, err := filepath.Glob(filepath.Join(f.Dir(), "*.kubeconfig"))
 	if err != nil {
 		return err

@@ -283,7 +283,7 @@ func TestRemoveFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []plan.Fleet{def, named} {
-		for _, path := range []string{p.EnvFile(), p.MinioEnvFile(), p.RecordFile(), filepath.Join(p.Dir(), "hub.kubeconfig"), filepath.Join(p.LogDir(), "hub", "x")} {
+		for _, path := range []string{p.EnvFile(), p.MinioEnvFile(), p.KubeletCAFile(), p.RecordFile(), filepath.Join(p.Dir(), "hub.kubeconfig"), filepath.Join(p.LogDir(), "hub", "x")} {
 			if err := writeFile(path, "x", 0o600); err != nil {
 				t.Fatal(err)
 			}

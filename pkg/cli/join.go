@@ -237,11 +237,11 @@ func parseNamespaces(given []string) ([]string, error) {
 	return slices.Compact(namespaces), nil
 }
 
-// rightsOf lists the rules of the ClusterRole that the hub gets, one a line.
+// rightsOf lists the rules of the ClusterRoles that the hub gets, one a line.
 func rightsOf(objects []*unstructured.Unstructured) string {
 	var lines []string
 	for _, object := range objects {
-		if object.GetKind() != "ClusterRole" || object.GetName() != wecRole {
+		if object.GetKind() != "ClusterRole" || object.GetName() != wecRole && object.GetName() != wecStreams {
 			continue
 		}
 		rules, _, _ := unstructured.NestedSlice(object.Object, "rules")

@@ -23,6 +23,7 @@ import (
 const (
 	wecAccount = "stellarflow"
 	wecRole    = "stellarflow-wec"
+	wecStreams = "stellarflow-wec-streams"
 	wecToken   = "stellarflow-token" //nolint:gosec // a name, no credential
 )
 

@@ -58,8 +58,8 @@ type Options struct {
 	WebhookAddress string
 	// WebhookHost is the name or address by which the API server calls it; guard.Host, its Service, if empty.
 	WebhookHost string
-	// KubeletAddress is where what people ask of mirrored pods is served (HOST:PORT), empty or 0 for nowhere; KubeletHost is the IP address by
-	// which the API server reaches it. Without either, pods are not mirrored.
+	// KubeletAddress is where the hub's API server gets the logs of mirrored pods (HOST:PORT), empty or 0 for nowhere; KubeletHost is the IP
+	// address by which it reaches this process there. Without either no pods are mirrored.
 	KubeletAddress, KubeletHost string
 	// Kubeconfig says which credentials of WECs are dialled.
 	Kubeconfig wec.KubeconfigOptions

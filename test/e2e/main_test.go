@@ -111,6 +111,7 @@ func (s *supervisor) run(ctx context.Context) error {
 		{"go", "build", "-o", s.program, "./hack/fleet"},
 		{s.program, "up"},
 		{s.program, "load-image", "stellarflow/hub:latest"},
+		{filepath.Join(dir, "bin", "kubectl"), "--kubeconfig", hub, "apply", "-f", filepath.Join(dir, "kubelet-ca.yaml")}, // docs/operations.md
 		{stellarflow, "install", "--kubeconfig", hub, "--artifact-store", filepath.Join(dir, "minio.env"), "--argo-url", uiAddress, "--restart"},
 	}
 	for _, cluster := range wecNames {

@@ -130,6 +130,7 @@ func testUpgrade(t *testing.T, f *fleet) {
 	f.takeApart(t)
 	old := f.buildBaseline(t, f.baseline(t))
 	store := filepath.Join(f.dir, "minio.env")
+	f.kubectl(t, f.hub, "apply", "-f", filepath.Join(f.dir, "kubelet-ca.yaml")) // went with the namespace
 	f.cli(t, old, "install", "--artifact-store", store, "--image", baselineImage)
 	f.joinAll(t, old)
 	f.applyUpgradePolicies(t)

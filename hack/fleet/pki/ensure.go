@@ -36,8 +36,15 @@ func Ensure(dir, cluster string, requests []Request, now time.Time) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make %s: %w", dir, err)
 	}
-	ca, caKey, err := ensureCA(dir, cluster, now)
+	ca, caKey, err := ensureCA(dir, authority{CAFile, CAKeyFile, cluster}, now)
 	if err != nil {
+		return err
+	}
+	endpoint, _, err := ensureCA(dir, authority{KubeletEndpointCA, KubeletEndpointCAKey, cluster + "-kubelet-endpoint"}, now)
+	if err != nil {
+		return err
+	}
+	if err := writeBundle(filepath.Join(dir, KubeletBundle), ca, endpoint); err != nil {
 		return err
 	}
 	if err := ensureServiceAccountKey(dir); err != nil {
@@ -54,23 +61,26 @@ func Ensure(dir, cluster string, requests []Request, now time.Time) error {
 	return nil
 }
 
-func ensureCA(dir, cluster string, now time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	certPath, keyPath := filepath.Join(dir, CAFile), filepath.Join(dir, CAKeyFile)
+// authority is a CA: its files and its name.
+type authority struct{ cert, key, name string }
+
+func ensureCA(dir string, a authority, now time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	certPath, keyPath := filepath.Join(dir, a.cert), filepath.Join(dir, a.key)
 	cert, certErr := readCert(certPath)
 	key, keyErr := readKey(keyPath)
 	if certErr == nil && keyErr == nil {
 		return cert, key, nil
 	}
 	if !errors.Is(certErr, fs.ErrNotExist) && certErr != nil {
-		return nil, nil, fmt.Errorf("CA of cluster %s: %w; remove %s to start the cluster anew", cluster, certErr, dir)
+		return nil, nil, fmt.Errorf("CA of cluster %s: %w; remove %s to start the cluster anew", a.name, certErr, dir)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, fmt.Errorf("key of the CA of cluster %s: %w", cluster, err)
+		return nil, nil, fmt.Errorf("key of the CA of cluster %s: %w", a.name, err)
 	}
 	tmpl := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "stellarflow-fleet-" + cluster},
+		Subject:               pkix.Name{CommonName: "stellarflow-fleet-" + a.name},
 		NotBefore:             now.Add(-time.Hour),
 		NotAfter:              now.Add(lifetime),
 		IsCA:                  true,
@@ -79,7 +89,7 @@ func ensureCA(dir, cluster string, now time.Time) (*x509.Certificate, *ecdsa.Pri
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("CA of cluster %s: %w", cluster, err)
+		return nil, nil, fmt.Errorf("CA of cluster %s: %w", a.name, err)
 	}
 	if err := writeKey(keyPath, key); err != nil {
 		return nil, nil, err
@@ -207,8 +217,20 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 	return writePEM(path, "EC PRIVATE KEY", der, 0o600)
 }
 
+// writeBundle writes several certificates into one file.
+func writeBundle(path string, certs ...*x509.Certificate) error {
+	var data []byte
+	for _, cert := range certs {
+		data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
+	return writeFile(path, data, 0o644)
+}
+
 func writePEM(path, kind string, der []byte, mode fs.FileMode) error {
-	data := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+	return writeFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
+}
+
+func writeFile(path string, data []byte, mode fs.FileMode) error {
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, data, mode); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -94,6 +94,27 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// An API server trusts the cluster's CA and that of the endpoint for other clusters' pods to sign for kubelets; the second one signs nothing else.
+func TestKubeletBundle(t *testing.T) {
+	dir, c := t.TempDir(), cluster(t, "172.30.7.0/24")
+	ensure(t, dir, c)
+	bundle, err := os.ReadFile(filepath.Join(dir, KubeletBundle))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(bundle)
+	endpoint := load(t, dir, KubeletEndpointCA)
+	for name, cert := range map[string]*x509.Certificate{"kubelet": load(t, dir, Kubelet+".crt"), "endpoint": endpoint} {
+		if _, err := cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if endpoint.Equal(load(t, dir, CAFile)) || !endpoint.IsCA {
+		t.Error("the endpoint has the cluster's own CA: it could sign certificates of administrators")
+	}
+}
+
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -131,7 +152,7 @@ func TestEnsureRepairs(t *testing.T) {
 	}
 	ensure(t, dir, cluster(t, "172.30.9.0/24")) // the fleet moved
 	after := contents(t, dir)
-	for _, same := range []string{CAFile, CAKeyFile, ServiceAccountKey, Proxy + ".crt"} {
+	for _, same := range []string{CAFile, CAKeyFile, KubeletEndpointCA, KubeletEndpointCAKey, KubeletBundle, ServiceAccountKey, Proxy + ".crt"} {
 		if before[same] != after[same] {
 			t.Errorf("%s changed", same)
 		}

@@ -6,6 +6,14 @@ import (
 	"stellarflow.io/stellarflow/hack/fleet/plan"
 )
 
+// Names of the files that every cluster has beside those of its requests, for kubelets that are none: a hub may serve the logs of pods of
+// other clusters, with certificates that a CA of its own signs. An API server trusts the bundle of both CAs to sign for kubelets.
+const (
+	KubeletEndpointCA    = "kubelet-endpoint-ca.crt"
+	KubeletEndpointCAKey = "kubelet-endpoint-ca.key"
+	KubeletBundle        = "kubelet-bundle.crt"
+)
+
 // Request is one certificate to be signed by the cluster's CA.
 type Request struct {
 	// File is the name of the files, without ".crt" and ".key".

@@ -117,6 +117,10 @@ func (f Fleet) EnvFile() string { return filepath.Join(f.Dir(), "env") }
 // MinioEnvFile holds the endpoint and the credentials of the artifact store.
 func (f Fleet) MinioEnvFile() string { return filepath.Join(f.Dir(), "minio.env") }
 
+// KubeletCAFile holds the CA for the hub's endpoint for logs of other clusters' pods, to be applied before Stellarflow is installed: the
+// hub's API server trusts it (--kubelet-certificate-authority).
+func (f Fleet) KubeletCAFile() string { return filepath.Join(f.Dir(), "kubelet-ca.yaml") }
+
 // Bridge is the name of the fleet's bridge on the host (11 characters).
 func (f Fleet) Bridge() string { return f.ID }
 

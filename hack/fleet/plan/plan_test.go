@@ -182,10 +182,10 @@ func TestPaths(t *testing.T) {
 	f := mustNew(t, "/src", "", 2)
 	want := map[string]string{
 		"dir": "/src/.fleet", "bin": "/src/.fleet/bin", "env": "/src/.fleet/env", "minio": "/src/.fleet/minio.env",
-		"hub": "/src/.fleet/hub.kubeconfig",
+		"hub": "/src/.fleet/hub.kubeconfig", "kubelet": "/src/.fleet/kubelet-ca.yaml",
 	}
 	got := map[string]string{
-		"dir": f.Dir(), "bin": f.BinDir(), "env": f.EnvFile(), "minio": f.MinioEnvFile(), "hub": f.Clusters(subnet)[0].Kubeconfig,
+		"dir": f.Dir(), "bin": f.BinDir(), "env": f.EnvFile(), "minio": f.MinioEnvFile(), "kubelet": f.KubeletCAFile(), "hub": f.Clusters(subnet)[0].Kubeconfig,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the fleet's contract: -want +got:\n%s", diff)

@@ -146,6 +146,26 @@ nodeStatusReportFrequency: 1m
 		c.IP, conf(c, resolvConf), criSock, c.Cgroup)
 }
 
+// KubeletCA is the manifest of the Secret with the CA of the hub's endpoint for logs of other clusters' pods, and its namespace.
+func KubeletCA(cert, key []byte) string {
+	enc := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf(`apiVersion: v1
+kind: Namespace
+metadata:
+  name: stellarflow-system
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: stellarflow-kubelet-ca
+  namespace: stellarflow-system
+type: kubernetes.io/tls
+data:
+  tls.crt: %s
+  tls.key: %s
+`, enc(cert), enc(key))
+}
+
 // Credential is a user's certificate and key and the CA to trust, as PEM.
 type Credential struct {
 	CA, Cert, Key []byte

@@ -124,7 +124,7 @@ func apiServer(c plan.Cluster, bin Binaries) Component {
 			"--client-ca-file=" + cert(c, pki.CAFile),
 			"--tls-cert-file=" + cert(c, pki.APIServer+".crt"),
 			"--tls-private-key-file=" + cert(c, pki.APIServer+".key"),
-			"--kubelet-certificate-authority=" + cert(c, pki.CAFile),
+			"--kubelet-certificate-authority=" + cert(c, pki.KubeletBundle),
 			"--kubelet-client-certificate=" + cert(c, pki.KubeletClient+".crt"),
 			"--kubelet-client-key=" + cert(c, pki.KubeletClient+".key"),
 			"--kubelet-preferred-address-types=InternalIP",

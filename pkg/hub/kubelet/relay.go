@@ -126,6 +126,7 @@ func (e exchange) RoundTrip(request *http.Request) (*http.Response, error) {
 		passed.Body = end{both}
 		return passed, nil
 	case answer.StatusCode == http.StatusOK && e.ask.kind == kindLog:
+		passed.Body = logBody{answer.Body, e.ctx}
 		return passed, nil
 	}
 	said := e.refused(answer)
@@ -158,6 +159,21 @@ func (e exchange) refused(answer *http.Response) *refusal {
 	default:
 		return &refusal{http.StatusBadGateway, fmt.Sprintf("cluster %s answers with status %d, which is not followed: check what answers at its address", e.cluster, code)}
 	}
+}
+
+// logBody is a body that ends only if the log did: a cluster that sees us go may say that all was said.
+type logBody struct {
+	io.ReadCloser
+	ctx context.Context //nolint:containedctx // of one request
+}
+
+// Read reads on.
+func (l logBody) Read(p []byte) (int, error) {
+	n, err := l.ReadCloser.Read(p)
+	if err != nil && l.ctx.Err() != nil {
+		err = l.ctx.Err()
+	}
+	return n, err
 }
 
 // end is a connection without a way to end one direction alone: the end of either is the end of both, as in an API server
