@@ -57,6 +57,14 @@ func uiEntries(address string) []uiEntry {
 	return entries
 }
 
+// links is the address of Argo's UI for its links.
+func (o installOptions) links() (string, error) {
+	if o.argoURL != "" && !o.argoUI {
+		return "", usagef("--argo-url is for links in Argo's UI, which --argo-ui=false leaves alone: give one of the two")
+	}
+	return checkURL(o.argoURL)
+}
+
 // checkURL returns the address by which people reach Argo's UI as it goes before a path, or says why a link cannot lead there.
 func checkURL(address string) (string, error) {
 	if address == "" || address == noURL {

@@ -20,6 +20,7 @@ import (
 // staleSecrets are the Secrets of a cluster, in any namespace, under the name of the store's credentials that hold others than the
 // store's.
 type staleSecrets struct {
+	hubID types.UID
 	// ours are labelled with the hub's id, foreign are not.
 	ours, foreign []corev1.Secret
 	// all are the namespaces that have one, nil if that is not known.
@@ -42,7 +43,7 @@ func (s staleSecrets) lacking(workflows []metav1.PartialObjectMetadata) []string
 
 // staleCredentials looks for them with a person's rights: the hub manager may create these Secrets and not read them.
 func staleCredentials(ctx context.Context, cluster client.Client, hubID types.UID, store artifact.Store) (staleSecrets, error) {
-	var stale staleSecrets
+	stale := staleSecrets{hubID: hubID}
 	var all corev1.SecretList
 	if err := cluster.List(ctx, &all, client.MatchingFields{"metadata.name": artifact.CredentialsSecret}); err != nil {
 		return stale, fmt.Errorf("list the secrets %s of all namespaces: %w", artifact.CredentialsSecret, err)
@@ -79,21 +80,23 @@ func bringCredentials(ctx context.Context, cluster client.Client, ours []corev1.
 	return brought, nil
 }
 
-// createCredentials puts Secrets with the store's credentials into namespaces of the hub that have none.
-func createCredentials(ctx context.Context, hub client.Client, namespaces []string, hubID types.UID, store artifact.Store) error {
-	for _, namespace := range namespaces {
-		err := hub.Create(ctx, artifact.Secret(store, namespace, hubID))
+// bringLacking puts Secrets with the store's credentials into the namespaces of the hub that lack one, and returns those.
+func bringLacking(ctx context.Context, env Env, hub client.Client, stale staleSecrets, store artifact.Store) ([]string, error) {
+	workflows, err := listWorkflows(ctx, hub, client.HasLabels{stellarflow.LabelCluster})
+	if err != nil {
+		return nil, err
+	}
+	lacking := stale.lacking(workflows)
+	for _, namespace := range lacking {
+		err := hub.Create(ctx, artifact.Secret(store, namespace, stale.hubID))
 		if err != nil && !apierrors.IsAlreadyExists(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			return fmt.Errorf("create secret %s/%s: %w", namespace, artifact.CredentialsSecret, err)
+			return nil, fmt.Errorf("create secret %s/%s: %w", namespace, artifact.CredentialsSecret, err)
 		}
 	}
-	return nil
-}
-
-// claim says how a person makes a Secret ours that holds other credentials; join or install then bring the store's.
-func claim(secret *corev1.Secret, hubID types.UID, again string) string {
-	return fmt.Sprintf("secret %s/%s holds other credentials than the store's and is not labelled as this hub's: it stays as it is; if it should follow the store, "+
-		"label it %s=%s and %s", secret.Namespace, secret.Name, stellarflow.LabelOrigin, hubID, again)
+	if len(lacking) > 0 {
+		env.sayf("brought the store's credentials to the namespaces of the hub that had none: %s", strings.Join(lacking, ", "))
+	}
+	return lacking, nil
 }
 
 // renewCredentials brings the store's credentials to the namespaces of the hub, and says which clusters need them too.
@@ -114,16 +117,9 @@ func renewCredentials(ctx context.Context, env Env, hub client.Client, store art
 	if len(answer.Renewed) > 0 {
 		env.sayf("brought the store's credentials to the namespaces of the hub that had earlier ones: %s", strings.Join(answer.Renewed, ", "))
 	}
-	workflows, err := listWorkflows(ctx, hub, client.HasLabels{stellarflow.LabelCluster})
-	if err != nil {
+	lacking, err := bringLacking(ctx, env, hub, stale, store)
+	if answer.Renewed = append(answer.Renewed, lacking...); err != nil {
 		return err
-	}
-	if lacking := stale.lacking(workflows); len(lacking) > 0 {
-		if err := createCredentials(ctx, hub, lacking, hubID, store); err != nil {
-			return err
-		}
-		answer.Renewed = append(answer.Renewed, lacking...)
-		env.sayf("brought the store's credentials to the namespaces of the hub that had none: %s", strings.Join(lacking, ", "))
 	}
 	for i := range stale.foreign {
 		env.sayf("warning: on the hub, %s", claim(&stale.foreign[i], hubID, "install again"))
@@ -139,4 +135,10 @@ func renewCredentials(ctx context.Context, env Env, hub client.Client, store art
 		}
 	}
 	return nil
+}
+
+// claim says how a person makes a Secret ours that holds other credentials; join or install then bring the store's.
+func claim(secret *corev1.Secret, hubID types.UID, again string) string {
+	return fmt.Sprintf("secret %s/%s holds other credentials than the store's and is not labelled as this hub's: it stays as it is; if it should follow the store, "+
+		"label it %s=%s and %s", secret.Namespace, secret.Name, stellarflow.LabelOrigin, hubID, again)
 }

@@ -213,14 +213,6 @@ func (o installOptions) choose(ctx context.Context, env Env, hub client.Client, 
 	return suspends, err
 }
 
-// links is the address of Argo's UI for its links.
-func (o installOptions) links() (string, error) {
-	if o.argoURL != "" && !o.argoUI {
-		return "", usagef("--argo-url is for links in Argo's UI, which --argo-ui=false leaves alone: give one of the two")
-	}
-	return checkURL(o.argoURL)
-}
-
 // check checks all that can be checked without asking a cluster.
 func (o installOptions) check(env Env) (*artifact.Store, renderOptions, error) {
 	rendering := renderOptions{Image: o.image}
