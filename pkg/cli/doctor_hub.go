@@ -254,7 +254,7 @@ func (d *doctor) readStore(ctx context.Context) error {
 	return nil
 }
 
-// compareCredentials looks for Secrets of the hub with other credentials than the store's.
+// compareCredentials looks for Secrets of the hub with other credentials than the store's, and for namespaces that lack one.
 func (d *doctor) compareCredentials(ctx context.Context) error {
 	if d.store == nil {
 		return nil
@@ -267,6 +267,7 @@ func (d *doctor) compareCredentials(ctx context.Context) error {
 	for i := range stale.foreign {
 		d.facts.StaleSecrets = append(d.facts.StaleSecrets, diagnosis.StaleSecret{Namespace: stale.foreign[i].Namespace})
 	}
+	d.facts.NoSecrets = stale.lacking(d.workflows)
 	return err
 }
 

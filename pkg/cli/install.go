@@ -104,7 +104,7 @@ type installed struct {
 	Store   string `json:"store"`
 	// Applied are the objects, Kind namespace/name.
 	Applied []string `json:"applied"`
-	// Renewed are the namespaces of the hub whose Secret has the store's credentials now and had others before, Outdated the clusters
+	// Renewed are the namespaces of the hub whose Secret has the store's credentials now and had others before, or was missing, Outdated the clusters
 	// that still have those: a join with a kubeconfig of theirs brings the store's.
 	Renewed  []string `json:"renewedNamespaces"`
 	Outdated []string `json:"outdatedClusters"`
@@ -194,40 +194,6 @@ func (o installOptions) choose(ctx context.Context, env Env, hub client.Client, 
 	}
 	rendering.Archive, err = chooseArchive(ctx, env, hub, o.archive, *rendering)
 	return suspends, err
-}
-
-// renewCredentials brings the store's credentials to the namespaces of the hub, and says which clusters need them too.
-func renewCredentials(ctx context.Context, env Env, hub client.Client, store artifact.Store, answer *installed) error {
-	hubID, err := readHubID(ctx, hub)
-	if err != nil {
-		return err
-	}
-	stale, err := staleCredentials(ctx, hub, hubID, store)
-	if apierrors.IsForbidden(err) { // all else can be done without
-		env.sayf("warning: on the hub, %v: whether a namespace there has earlier credentials of the store is not known", err)
-	} else if err != nil {
-		return err
-	}
-	if answer.Renewed, err = bringCredentials(ctx, hub, stale.ours, store); err != nil {
-		return err
-	}
-	if len(answer.Renewed) > 0 {
-		env.sayf("brought the store's credentials to the namespaces of the hub that had earlier ones: %s", strings.Join(answer.Renewed, ", "))
-	}
-	for i := range stale.foreign {
-		env.sayf("warning: on the hub, %s", claim(&stale.foreign[i], hubID, "install again"))
-	}
-	wecs, err := storedWECs(ctx, env, hub)
-	if err != nil {
-		return err
-	}
-	for _, w := range wecs {
-		if w.outdated(&store) {
-			answer.Outdated = append(answer.Outdated, string(w.Name))
-			env.sayf("warning: cluster %s has earlier credentials of the store: bring it these with `stellarflow join %s --kubeconfig FILE`", w.Name, w.Name)
-		}
-	}
-	return nil
 }
 
 // check checks all that can be checked without asking a cluster.

@@ -23,8 +23,15 @@ func hubAilments(hub *cluster) []breakage {
 		{"store-invalid", hub, `kubectl -n stellarflow-system patch secret artifact-store -p '{"data":{"bucket":null}}'`},
 		{"store-refuses", hub, `kubectl -n stellarflow-system patch secret artifact-store -p '{"stringData":{"secretkey":"wrong-wrong"}}'`},
 		{"store-unreachable", hub, `kubectl -n stellarflow-system patch secret artifact-store -p '{"stringData":{"endpoint":"127.0.0.1:1"}}'`},
-		{"store-secret-differs", hub, `kubectl -n argo patch secret stellarflow-artifacts -p '{"stringData":{"secretkey":"of-before"}}'`},
 		{"tombstone-waits", hub, `kubectl -n stellarflow-system create configmap tombstone-e2e-1 --from-literal=namespace=argo --from-literal=name=lost --from-literal=time=2026-01-01T00:00:00Z && kubectl -n stellarflow-system label configmap tombstone-e2e-1 stellarflow.io/tombstone=cluster1`},
+	}
+}
+
+// secretAilments keep Argo's server from reading what Workflows of a namespace have stored.
+func secretAilments(hub *cluster, namespace string) []breakage {
+	return []breakage{
+		{"store-secret-differs", hub, fmt.Sprintf(`kubectl -n %s patch secret stellarflow-artifacts -p '{"stringData":{"secretkey":"of-before"}}'`, namespace)},
+		{"store-secret-missing", hub, fmt.Sprintf(`kubectl -n %s delete secret stellarflow-artifacts`, namespace)},
 	}
 }
 

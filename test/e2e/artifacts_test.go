@@ -72,6 +72,43 @@ func (f *fleet) wantArtifacts(t *testing.T, workflow *wfv1.Workflow) {
 	}
 }
 
+// testArtifacts runs a Workflow of one name on one cluster after the other. Each leaves its artifacts, which are downloaded through the hub, and
+// none overwrites what another has left under that name.
+func testArtifacts(t *testing.T, f *fleet) {
+	namespace, left := f.newNamespace(t, "artifacts"), map[string]string{} // by their keys
+	for _, target := range []string{"cluster1", "cluster2", "cluster1"} {
+		f.create(t, namespace, suspended("twice", target, fmt.Sprintf(`
+- name: main
+  container: {image: busybox, command: [sh, -c], args: ["echo run %d > /tmp/said"]}
+  outputs: {artifacts: [{name: said, path: /tmp/said}, {name: plain, path: /tmp/said, archive: {none: {}}}]}
+`, len(left))))
+		workflow := f.awaitRun(t, namespace, "twice", target, 1)
+		f.wantArtifacts(t, workflow)
+		for _, a := range outputsOf(onlyPod(t, workflow)) {
+			key := keyOf(t, onlyPod(t, workflow), a.Name)
+			if _, taken := left[key]; taken {
+				t.Errorf("two runs write to %s", key)
+			}
+			left[key] = f.read(t, key)
+		}
+		f.kubectl(t, f.hub, "-n", namespace, "delete", "workflow", "twice", "--timeout=2m")
+		eventually(t, moment, "its pods go", func(context.Context) error {
+			if n := f.wecs[target].countPods(t, namespace, "twice"); n > 0 {
+				return fmt.Errorf("%s has %d", target, n)
+			}
+			return nil
+		})
+	}
+	if len(left) != 9 {
+		t.Errorf("three runs left %d artifacts, want 9: %v", len(left), left)
+	}
+	for key, content := range left {
+		if got := f.read(t, key); got != content {
+			t.Errorf("%s was overwritten: %q, and was %q", key, got, content)
+		}
+	}
+}
+
 func outputsOf(node wfv1.NodeStatus) wfv1.Artifacts {
 	if node.Outputs == nil {
 		return nil

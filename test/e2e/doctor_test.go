@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
 	"stellarflow.io/stellarflow/pkg/cli/diagnosis"
 )
 
@@ -157,11 +159,16 @@ func (f *fleet) checkFindings(t *testing.T) {
 func testDoctor(t *testing.T, f *fleet) {
 	namespace, wec := f.newNamespace(t, "doctor"), f.wecs["cluster1"]
 	f.create(t, namespace, suspended("patient", wec.name, shell("sleep 3600"))+"  serviceAccountName: runner\n")
+	f.create(t, namespace, suspended("stored", "cluster2", shell("echo kept")))
 	f.holdDeletion(t)
 	f.awaitReady(t)
 	f.awaitHealth(t)
 	for _, b := range hubAilments(f.hub) {
 		f.breakAndMend(t, b, wec)
+	}
+	stored := f.hub.awaitPhase(t, namespace, "stored", wfv1.WorkflowSucceeded)
+	for _, b := range secretAilments(f.hub, namespace) {
+		f.breakDownloads(t, b, stored, wec)
 	}
 	f.hub.awaitPod(t, namespace, "patient")
 	f.standStill(t, namespace, "patient")
@@ -176,6 +183,36 @@ func testDoctor(t *testing.T, f *fleet) {
 	f.kubectl(t, wec, "delete", "namespace", "doctor-e2e", "--wait=false")
 	f.giveUpHeld(t)
 	f.awaitReady(t)
+	f.awaitHealth(t)
+}
+
+// breakDownloads breaks the Secret by which Argo's server reads the log of a finished Workflow. The server does not say why it cannot; doctor
+// names the Secret, and what it prints lets the log be read again.
+func (f *fleet) breakDownloads(t *testing.T, b breakage, workflow *wfv1.Workflow, wec *cluster) {
+	t.Helper()
+	node := onlyPod(t, workflow)
+	path, wanted := artifactPath(workflow.Namespace, workflow.Name, node), f.read(t, keyOf(t, node, "main-logs"))
+	downloads := func(context.Context) error {
+		if got, err := f.fetch(t.Context(), path); err != nil || got != wanted {
+			return fmt.Errorf("GET %s: %q, want %q: %w", path, got, wanted, err)
+		}
+		return nil
+	}
+	eventually(t, moment, "the log is downloaded", downloads)
+	if _, err := f.shell(t, b.on, b.spoil); err != nil {
+		t.Fatalf("%s: %v", b.id, err)
+	}
+	if got, err := f.fetch(t.Context(), path); err == nil {
+		t.Errorf("%s: Argo's server answers %q", b.id, got)
+	} else {
+		t.Logf("%s: %v", b.id, err)
+	}
+	found := f.awaitAilment(t, b.id)
+	if which := "Secret " + workflow.Namespace + "/stellarflow-artifacts"; found.Which != which || found.Severity != "problem" {
+		t.Errorf("doctor finds %+v, want a problem of %s", found, which)
+	}
+	f.obey(t, found, wec.kubeconfig)
+	eventually(t, moment, "the log is downloaded again", downloads)
 	f.awaitHealth(t)
 }
 

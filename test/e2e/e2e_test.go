@@ -32,6 +32,7 @@ var shared = []suite{
 	{"waiting", testWaiting},
 	{"delete", testDelete},
 	{"argo-server", testArgoServer},
+	{"artifacts", testArtifacts},
 	{"planted", testPlanted},
 	{"local", testLocal},
 	{"untagged", testUntagged},

@@ -143,6 +143,7 @@ func TestFindings(t *testing.T) {
 				"kubectl --kubeconfig hub -n argo label secret stellarflow-artifacts --overwrite stellarflow.io/origin=u-1 && " + install,
 			},
 		},
+		StoreSecretMissing:   {{"somebody deleted it", func(f *Facts) { f.NoSecrets = []string{"argo"} }, Problem, install}},
 		ClusterNoCredential:  {{"its Secret was deleted", wec1(func(c *Cluster) { c.Credential = false }), Problem, rejoin}},
 		ClusterLeftover:      {{"its ManagedCluster was deleted", wec1(func(c *Cluster) { c.Joined = false }), Warning, "stellarflow leave cluster1 --hub-kubeconfig hub"}},
 		ClusterBadCredential: {{"somebody edited it", wec1(func(c *Cluster) { c.BadCredential = "no context" }), Problem, rejoin}},

@@ -44,7 +44,9 @@ type Facts struct {
 	Store Store
 	// StaleSecrets are the Secrets of the hub that hold other credentials than the store's.
 	StaleSecrets []StaleSecret
-	Clusters     []Cluster
+	// NoSecrets are the namespaces of the hub in which Workflows have run on a cluster, and that have no such Secret.
+	NoSecrets []string
+	Clusters  []Cluster
 
 	Workflows  []Workflow
 	Tombstones []Tombstone

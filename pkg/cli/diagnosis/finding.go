@@ -41,6 +41,7 @@ const (
 	StoreUnreachable      ID = "store-unreachable"
 	StoreRefuses          ID = "store-refuses"
 	StoreSecretDiffers    ID = "store-secret-differs"
+	StoreSecretMissing    ID = "store-secret-missing"
 	ClusterNoCredential   ID = "cluster-no-credential" //nolint:gosec // the name of a finding, not a credential
 	ClusterLeftover       ID = "cluster-leftover"
 	ClusterBadCredential  ID = "cluster-credential-invalid" //nolint:gosec // the name of a finding, not a credential
@@ -73,7 +74,7 @@ func IDs() []ID {
 		HubNotInstalled, HubObjectMissing, HubObjectDiffers, HubCRDNotServed, HubArgoMissing, HubRightMissing,
 		ManagerScaledToZero, ManagerUnavailable, ManagerNoLeader,
 		GuardMissing, GuardDiffers, ControllerNotGuarded, ControllerNotFound, ControllerRuns, ControllerNone, ArchiveDiffers,
-		StoreMissing, StoreInvalid, StoreUnreachable, StoreRefuses, StoreSecretDiffers,
+		StoreMissing, StoreInvalid, StoreUnreachable, StoreRefuses, StoreSecretDiffers, StoreSecretMissing,
 		ClusterNoCredential, ClusterLeftover, ClusterBadCredential, ClusterUnreachable, ClusterRejects, ClusterRightMissing,
 		ClusterArgoMissing, ClusterArgoDiffers, ClusterClock, ClusterChanged, ClusterLease, ClusterNotConnected, ClusterOldStoreKeys,
 		NamespaceMissing, AccountMissing, BindingMissing, RepositoryMissing, RepositoryOtherBucket, SecretMissing,

@@ -188,15 +188,25 @@ func (f *Facts) store() []Finding {
 	return append(f.storeItself(), f.storeSecrets()...)
 }
 
-// storeSecrets says which Secrets have not followed the store.
+// secretIn names the Secret by which Argo's server reads what Workflows of a namespace have stored.
+func secretIn(namespace string) string {
+	return "Secret " + namespace + "/" + artifact.CredentialsSecret
+}
+
+// storeSecrets says which Secrets have not followed the store, or are missing.
 func (f *Facts) storeSecrets() []Finding {
 	var found []Finding
+	for _, namespace := range f.NoSecrets {
+		found = append(found, Finding{
+			StoreSecretMissing, Problem, GroupStore, secretIn(namespace), "it is missing: logs and artifacts of Workflows there cannot be shown, and Argo's server says Internal Server Error", f.install(),
+		})
+	}
 	for _, stale := range f.StaleSecrets {
-		which := "Secret " + stale.Namespace + "/" + artifact.CredentialsSecret
+		which := secretIn(stale.Namespace)
 		if stale.Ours {
 			found = append(found, Finding{
 				StoreSecretDiffers, Problem, GroupStore, which,
-				"it holds earlier credentials than the store has: logs and artifacts of Workflows there cannot be shown once these are revoked", f.install(),
+				"it holds earlier or wrong credentials: once the store refuses them, logs and artifacts of Workflows there cannot be shown, and Argo's server says Internal Server Error", f.install(),
 			})
 			continue
 		}
