@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -17,84 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
-
-	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-const (
-	// columnsKey is the setting of Argo's server that has the columns of the UI's list (argo-workflows v3.7.18 config/config.go, since v3.5).
-	columnsKey = "columns"
-	// clusterColumn shows in that list which cluster a Workflow is placed on: one line in JSON, which is YAML too, by which it is found again.
-	clusterColumn = `{"name":"Cluster","type":"label","key":"` + stellarflow.LabelCluster + `"}`
-	// annotationRestarted on a Deployment's pods is what `kubectl rollout restart` changes.
-	annotationRestarted = "kubectl.kubernetes.io/restartedAt"
-)
-
-// withColumn returns the data of the ConfigMap of Argo's server with our column behind those that are there; the data themselves if it is among
-// them. What else is in them stays as somebody wrote it. The error says that this cannot be done, and what to do.
-func withColumn(data map[string]string) (map[string]string, error) {
-	if text, whole := data["config"]; whole { // as of older Helm charts: the text is somebody's, and others apply it as a whole
-		if strings.Contains(text, stellarflow.LabelCluster) {
-			return data, nil
-		}
-		return data, fmt.Errorf("all its settings are in one text: add %s to the list %s there", clusterColumn, columnsKey)
-	}
-	before, err := columnsIn(data)
-	if err != nil {
-		return data, err
-	}
-	var ours any
-	if err := json.Unmarshal([]byte(clusterColumn), &ours); err != nil {
-		return data, fmt.Errorf("read our column: %w", err)
-	}
-	if slices.ContainsFunc(before, func(column any) bool { return reflect.DeepEqual(column, ours) }) {
-		return data, nil
-	}
-	text := data[columnsKey]
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
-	changed := map[string]string{}
-	maps.Copy(changed, data)
-	changed[columnsKey] = text + indentOf(text) + "- " + clusterColumn + "\n"
-	if after, err := columnsIn(changed); err != nil || !reflect.DeepEqual(after, append(slices.Clone(before), ours)) {
-		return data, fmt.Errorf("its list %s is written in a form that cannot be added to: add %s to it", columnsKey, clusterColumn)
-	}
-	return changed, nil
-}
-
-// withoutColumn returns the data without the line that withColumn has added; the data themselves if it is not there.
-func withoutColumn(data map[string]string) map[string]string {
-	lines := strings.SplitAfter(data[columnsKey], "\n")
-	left := slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return strings.TrimSpace(line) == "- "+clusterColumn })
-	if len(left) == len(lines) {
-		return data
-	}
-	changed := maps.Clone(data)
-	if changed[columnsKey] = strings.Join(left, ""); strings.TrimSpace(changed[columnsKey]) == "" {
-		delete(changed, columnsKey)
-	}
-	return changed
-}
-
-// columnsIn reads the columns.
-func columnsIn(data map[string]string) (columns []any, err error) {
-	if err := yaml.Unmarshal([]byte(data[columnsKey]), &columns); err != nil {
-		return nil, fmt.Errorf("read its list %s: %w", columnsKey, err)
-	}
-	return columns, nil
-}
-
-// indentOf is what precedes the first entry of a list in YAML.
-func indentOf(list string) string {
-	for line := range strings.Lines(list) {
-		if trimmed := strings.TrimLeft(line, " "); strings.HasPrefix(trimmed, "- ") {
-			return line[:len(line)-len(trimmed)]
-		}
-	}
-	return ""
-}
+// annotationRestarted on a Deployment's pods is what `kubectl rollout restart` changes.
+const annotationRestarted = "kubectl.kubernetes.io/restartedAt"
 
 // findServers finds the Deployments of Argo's server: those of Argo's manifests, of its Helm chart, and any other that runs `argo server`.
 func findServers(ctx context.Context, cluster client.Client) ([]appsv1.Deployment, error) {
@@ -129,8 +53,9 @@ func knowsColumns(deployment *appsv1.Deployment) bool {
 }
 
 // showClusters has the UI of the hub's Argo servers show the cluster of a Workflow, or not any more, and starts those servers anew whose ConfigMap that
-// changes: they read it only then. It returns the ConfigMaps and the Deployments. The hub does without: what fails is a warning.
-func showClusters(ctx context.Context, env Env, hub client.Client, remove bool) (changed []string, restarted []client.ObjectKey) {
+// changes: they read it only then. Address is where people find the UI, empty if that is not known. It returns the ConfigMaps and the Deployments.
+// The hub does without: what fails is a warning.
+func showClusters(ctx context.Context, env Env, hub client.Client, address string, remove bool) (changed []string, restarted []client.ObjectKey) {
 	changed = []string{}
 	servers, err := findServers(ctx, hub)
 	if err != nil {
@@ -142,7 +67,7 @@ func showClusters(ctx context.Context, env Env, hub client.Client, remove bool) 
 			env.sayf("warning: Argo's UI: the image of deployment %s does not say that it is Argo v3.5 or later, which knows %s: it is left as it is", server, columnsKey)
 			continue
 		}
-		different, err := writeColumn(ctx, hub, settings, remove)
+		different, err := writeEntries(ctx, hub, settings, uiEntries(address), remove)
 		if err != nil {
 			env.sayf("warning: Argo's UI does not show clusters: ConfigMap %s: %v", settings, err)
 		}
@@ -159,11 +84,13 @@ func showClusters(ctx context.Context, env Env, hub client.Client, remove bool) 
 		restarted = append(restarted, server)
 	}
 	if len(changed) > 0 {
-		verb := "gets"
+		verb, what := "gets", "a column for the cluster"
 		if remove {
 			verb = "loses"
+		} else if address != "" && address != noURL {
+			what += " and links to the Workflows of one"
 		}
-		env.sayf("Argo's UI %s a column for the cluster (ConfigMap %s), and its server is started anew", verb, strings.Join(changed, ", "))
+		env.sayf("Argo's UI %s %s (ConfigMap %s), and its server is started anew", verb, what, strings.Join(changed, ", "))
 	}
 	return changed, restarted
 }
@@ -174,18 +101,23 @@ func restart(ctx context.Context, env Env, hub client.Client, deployment *appsv1
 	return hub.Patch(ctx, deployment, client.RawPatch(types.MergePatchType, []byte(patch)))
 }
 
-// writeColumn adds our column to a ConfigMap or removes it, and reports whether that changed it. A ConfigMap that is missing is not made: without one
-// Argo does not start.
-func writeColumn(ctx context.Context, hub client.Client, key client.ObjectKey, remove bool) (changed bool, err error) {
+// writeEntries adds our entries to a ConfigMap or removes them, and reports whether that changed it. A ConfigMap that is missing is not made: without
+// one Argo does not start.
+func writeEntries(ctx context.Context, hub client.Client, key client.ObjectKey, entries []uiEntry, remove bool) (changed bool, err error) {
+	var cannot error
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		var settings corev1.ConfigMap
 		if err := hub.Get(ctx, key, &settings); err != nil {
 			return err
 		}
-		data := withoutColumn(settings.Data)
-		if !remove {
-			if data, err = withColumn(settings.Data); err != nil {
-				return err
+		data := settings.Data
+		cannot = nil
+		for _, entry := range entries {
+			var failed error
+			if remove || entry.remove {
+				data = withoutEntry(data, entry)
+			} else if data, failed = withEntry(data, entry); failed != nil {
+				cannot = errors.Join(cannot, failed)
 			}
 		}
 		if maps.Equal(data, settings.Data) {
@@ -202,5 +134,5 @@ func writeColumn(ctx context.Context, hub client.Client, key client.ObjectKey, r
 	case apierrors.IsNotFound(err):
 		return false, errors.New("it does not exist: make it, or name the right one with --configmap of Argo's server, and run install again")
 	}
-	return changed, err
+	return changed, errors.Join(err, cannot)
 }

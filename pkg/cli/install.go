@@ -46,6 +46,7 @@ type installOptions struct {
 	profile        string
 	archive        string
 	argoUI         bool
+	argoURL        string
 	restart        bool
 	dryRun         bool
 	wait           bool
@@ -72,7 +73,8 @@ Where the Argo controller of the hub archives Workflows (persistence.archive in 
 too. --archive says so of a controller that is not found by its Deployment, and of several that do not do the same.
 
 The UI of Argo's servers on the hub gets a column Cluster: an entry of columns in their ConfigMap, which they read when they are started anew.
---argo-ui=false adds none; --dry-run does not show it.`,
+--argo-ui=false adds none; --dry-run does not show it. With --argo-url, the address by which people reach that UI, it gets links from a Workflow to
+those on the same cluster, and to all that are on another cluster; Argo allows no links without an address. Later they stay as they are without it.`,
 		Example: "  stellarflow install --artifact-store .fleet/minio.env\n  stellarflow install --artifact-store s3.env --profile dedicated --dry-run",
 		Args:    none,
 	}
@@ -86,6 +88,7 @@ The UI of Argo's servers on the hub gets a column Cluster: an entry of columns i
 	flags.StringVar(&o.profile, "profile", "", "`profile` of the hub, shared or dedicated (default: the one that it has, else shared)")
 	flags.StringVar(&o.archive, "archive", "", "which `workflows` the Argo controller of the hub archives: none, all, or a selector of their labels (default: what its ConfigMap says, else what the hub was told before)")
 	flags.BoolVar(&o.argoUI, "argo-ui", true, "show in the UI of Argo's servers on the hub which cluster a Workflow is placed on")
+	flags.StringVar(&o.argoURL, "argo-url", "", "`address` by which people reach Argo's UI on the hub, for links there, or none to remove them (default: they stay as they are)")
 	flags.BoolVar(&o.restart, "restart", false, "start the manager anew even if nothing changed (the image behind a tag did)")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print what would be applied, without credentials, and change nothing")
 	flags.BoolVar(&o.wait, "wait", true, "wait until the manager is available")
@@ -117,6 +120,9 @@ type installed struct {
 func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	store, rendering, err := o.check(env)
 	if err != nil {
+		return nil, err
+	}
+	if o.argoURL, err = o.links(); err != nil {
 		return nil, err
 	}
 	if o.dryRun && len(o.controllers) > 0 { // nothing is asked of any cluster
@@ -163,7 +169,7 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 func (i *installed) finish(ctx context.Context, env Env, hub client.Client, o installOptions) error {
 	var servers []client.ObjectKey
 	if o.argoUI {
-		i.ArgoUI, servers = showClusters(ctx, env, hub, false)
+		i.ArgoUI, servers = showClusters(ctx, env, hub, o.argoURL, false)
 	}
 	if !o.wait {
 		return nil

@@ -106,7 +106,7 @@ func (r *removed) uninstall(ctx context.Context, env Env, hub client.Client, crd
 	if err := waitGone(ctx, hub); err != nil {
 		return err
 	}
-	showClusters(ctx, env, hub, true)
+	showClusters(ctx, env, hub, "", true)
 	if !crds {
 		env.sayf("policies, transforms, clusters and their CRDs stay (--crds removes them)")
 		return nil

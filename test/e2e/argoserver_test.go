@@ -113,6 +113,7 @@ func seenWithCluster(t *testing.T, f *fleet, workflow *wfv1.Workflow) {
 	}
 	var info struct {
 		Columns []wfv1.Column
+		Links   []wfv1.Link
 	}
 	if err := json.Unmarshal([]byte(answer), &info); err != nil {
 		t.Fatalf("read the answer of Argo's server: %v: %s", err, answer)
@@ -120,15 +121,23 @@ func seenWithCluster(t *testing.T, f *fleet, workflow *wfv1.Workflow) {
 	if !slices.Contains(info.Columns, wfv1.Column{Name: "Cluster", Type: "label", Key: stellarflow.LabelCluster}) {
 		t.Errorf("Argo's UI has no column for the cluster: %+v", info.Columns)
 	}
-	for cluster, wanted := range map[string]int{"cluster1": 0, "cluster2": 1} {
-		path := "/api/v1/workflows/" + workflow.Namespace + "?listOptions.labelSelector=" + stellarflow.LabelCluster + "%3D" + cluster
+	for name, leads := range map[string]string{
+		"Workflows on this cluster":   "/workflows/${metadata.namespace}?label=stellarflow.io%2Fcluster%3D${workflow.metadata.labels.stellarflow.io/cluster}",
+		"Workflows on other clusters": "/workflows?label=stellarflow.io%2Fcluster",
+	} {
+		if !slices.ContainsFunc(info.Links, func(link wfv1.Link) bool { return link.Name == name && link.URL == uiAddress+leads }) {
+			t.Errorf("Argo's UI has no link %q: %+v", name, info.Links)
+		}
+	}
+	for selector, wanted := range map[string]int{"%3Dcluster1": 0, "%3Dcluster2": 1, "": 1} { // as the UI asks for what the links say
+		path := "/api/v1/workflows/" + workflow.Namespace + "?listOptions.labelSelector=" + stellarflow.LabelCluster + selector
 		answer, err := f.fetch(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var list wfv1.WorkflowList
 		if err := json.Unmarshal([]byte(answer), &list); err != nil || len(list.Items) != wanted {
-			t.Errorf("Argo's server lists %d Workflows of %s, want %d (%v): %s", len(list.Items), cluster, wanted, err, answer)
+			t.Errorf("Argo's server lists %d Workflows by %s, want %d (%v): %s", len(list.Items), path, wanted, err, answer)
 		}
 	}
 }

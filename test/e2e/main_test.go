@@ -25,6 +25,8 @@ const (
 	envProgram = "STELLARFLOW_E2E_PROGRAM"
 	// envKeep, if it is set, leaves the fleet up.
 	envKeep = "E2E_KEEP"
+	// uiAddress is what install is told: links in Argo's UI lead there, and no test follows them.
+	uiAddress = "https://argo.example.com"
 	// takeDown is what is kept of -timeout for taking the fleet down.
 	takeDown = 2 * time.Minute
 	// sideBySide is how many tests run at once: they mostly wait, but a machine of two cores starts no more pods than a few in a minute.
@@ -109,7 +111,7 @@ func (s *supervisor) run(ctx context.Context) error {
 		{"go", "build", "-o", s.program, "./hack/fleet"},
 		{s.program, "up"},
 		{s.program, "load-image", "stellarflow/hub:latest"},
-		{stellarflow, "install", "--kubeconfig", hub, "--artifact-store", filepath.Join(dir, "minio.env"), "--restart"},
+		{stellarflow, "install", "--kubeconfig", hub, "--artifact-store", filepath.Join(dir, "minio.env"), "--argo-url", uiAddress, "--restart"},
 	}
 	for _, cluster := range wecNames {
 		steps = append(steps, []string{

@@ -250,6 +250,9 @@ func wantArgoUI(t *testing.T, s *server, shown bool) {
 	if strings.Contains(columns, stellarflow.LabelCluster) != shown || !strings.HasPrefix(columns, "- {name: Team, type: label, key: team}\n") {
 		t.Errorf("the settings of Argo's server, which are to show the cluster (%t): %v", shown, settings.Data)
 	}
+	if links := settings.Data["links"]; strings.Contains(links, `"url":"https://argo.test/workflows?label=`) != shown {
+		t.Errorf("the links of Argo's server, which are to be there (%t): %q", shown, links)
+	}
 	deployment, err := s.core.AppsV1().Deployments("argo").Get(t.Context(), "argo-server", metav1.GetOptions{})
 	if err != nil || deployment.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] == "" {
 		t.Errorf("Argo's server was not started anew: %v, %v", deployment.Spec.Template.Annotations, err)

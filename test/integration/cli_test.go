@@ -69,11 +69,13 @@ func testInstall(t *testing.T, c *commandLine) {
 	c.refuses(cli.ExitFailure, "--artifact-store is missing, and the hub has no store yet", "install", "--kubeconfig=DIR/hub.kubeconfig")
 	deployArgoServer(t, c.hub, "argo", map[string]string{"columns": "- {name: Team, type: label, key: team}\n"})
 	deployArgoServer(t, c.hub, "team", nil)
+	c.refuses(cli.ExitUsage, `--argo-url "argo.test": Argo allows links of http and https only`, append(slices.Clone(install), "--argo-url=argo.test")...)
+	c.refuses(cli.ExitUsage, "--argo-url is for links in Argo's UI, which --argo-ui=false leaves alone", append(slices.Clone(install), "--argo-url=https://argo.test", "--argo-ui=false")...)
 	c.must([]string{
 		"Argo controller on the hub: system:serviceaccount:argo:argo v3.7.18", "system:serviceaccount:team:default",
-		"Argo's UI gets a column for the cluster (ConfigMap argo/workflow-controller-configmap)",
+		"Argo's UI gets a column for the cluster and links to the Workflows of one (ConfigMap argo/workflow-controller-configmap)",
 		"warning: Argo's UI does not show clusters: ConfigMap team/workflow-controller-configmap: it does not exist",
-	}, install...)
+	}, append(slices.Clone(install), "--argo-url=https://argo.test/")...)
 	wantArgoUI(t, c.hub, true)
 
 	policy, err := c.hub.dynamic.Resource(guardPolicies).Get(t.Context(), "stellarflow-guard-controller", metav1.GetOptions{})
