@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 )
@@ -20,6 +21,8 @@ const RequestTimeout = 10 * time.Second
 const (
 	clientQPS   = 200
 	clientBurst = 400
+	eventQPS    = 20
+	eventBurst  = 50
 )
 
 // Clients are the ways to talk to one WEC. All but Watch give up after RequestTimeout. They stay the same when the WEC's address
@@ -33,6 +36,8 @@ type Clients struct {
 	Watch metadata.Interface
 	// Core reaches Namespaces, ServiceAccounts, Leases and what a new namespace needs.
 	Core kubernetes.Interface
+	// Events lists and watches Events, without a timeout on the stream. It has a limit of its own: Workflows do not wait for it.
+	Events corev1client.EventsGetter
 
 	http *http.Client
 	link *link
@@ -64,6 +69,11 @@ func DialHeld(name string, config *rest.Config, hold *Hold) (*Clients, error) {
 	streams := &rest.Config{Host: anyHost, QPS: clientQPS, Burst: clientBurst}
 	if c.Watch, err = metadata.NewForConfigAndClient(streams, c.client(0)); err != nil {
 		return nil, fmt.Errorf("make a watch client for %s: %w", config.Host, err)
+	}
+	said := rest.CopyConfig(streams)
+	said.QPS, said.Burst = eventQPS, eventBurst
+	if c.Events, err = corev1client.NewForConfigAndClient(said, c.client(0)); err != nil {
+		return nil, fmt.Errorf("make a client for events of %s: %w", config.Host, err)
 	}
 	return c, nil
 }

@@ -73,7 +73,8 @@ var elsewhere = map[string]string{
 	ownRole + "get secrets": webhookRights, ownRole + "update secrets": webhookRights,
 	ownRole + "get configmaps": "TestAbandonInEveryGap", ownRole + "create configmaps": "TestAbandon", ownRole + "delete configmaps": "TestAbandon",
 	wecRole + "watch workflows.argoproj.io": "TestMainJob",
-	wecRole + "list configmaps":             "TestDependencies", wecRole + "delete configmaps": "TestDependencies",
+	hubRole + "patch events":                "TestPodEvents", wecRole + "list events": "TestPodEvents", wecRole + "watch events": "TestPodEvents",
+	wecRole + "list configmaps": "TestDependencies", wecRole + "delete configmaps": "TestDependencies",
 	wecRole + "list workflowtemplates.argoproj.io": "TestDependencies", wecRole + "delete workflowtemplates.argoproj.io": "TestDependencies",
 	wecRole + "list clusterworkflowtemplates.argoproj.io": "TestDependencies", wecRole + "delete clusterworkflowtemplates.argoproj.io": "TestDependencies",
 }
