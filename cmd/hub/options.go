@@ -93,7 +93,7 @@ func (o options) validate() error {
 		}
 		used[flag.address] = flag.name
 	}
-	if address, err := netip.ParseAddr(o.kubeletHost); o.kubeletHost != "" && (err != nil || address.IsUnspecified() || address.Zone() != "") {
+	if !isHost(o.kubeletHost) {
 		problems = append(problems, fmt.Errorf("--kubelet-address %s is no IP address of a host: write one such as 10.0.0.1 or fd00::1, or leave it empty", shorten(o.kubeletHost)))
 	}
 	if o.verbosity < 0 || o.verbosity > 1 {
@@ -112,6 +112,12 @@ func checkAddress(address string) error {
 		return errors.New("has no port from 1 to 65535: write HOST:PORT, :PORT, or 0 for nowhere")
 	}
 	return nil
+}
+
+// isHost reports whether an address is empty or one that others can reach a host by.
+func isHost(address string) bool {
+	parsed, err := netip.ParseAddr(address)
+	return address == "" || err == nil && !parsed.IsUnspecified() && parsed.Zone() == ""
 }
 
 // shorten quotes a value, cut if it is long.

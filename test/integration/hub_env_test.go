@@ -97,12 +97,15 @@ func sharedClusters(t *testing.T) *clusters {
 	return shared.clusters
 }
 
-// newServer starts an API server with Argo's CRDs in it; the binaries are those of KUBEBUILDER_ASSETS.
-func newServer(t *testing.T) (*server, error) {
+// newServer starts an API server with Argo's CRDs in it; the binaries are those of KUBEBUILDER_ASSETS. Changes are made before it starts.
+func newServer(t *testing.T, changes ...func(*envtest.Environment)) (*server, error) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		t.Fatal("KUBEBUILDER_ASSETS is not set to a directory with etcd and kube-apiserver: run `make integration`")
 	}
 	s := &server{env: &envtest.Environment{CRDDirectoryPaths: []string{argoCRDs(t)}, ErrorIfCRDPathMissing: true}}
+	for _, change := range changes {
+		change(s.env)
+	}
 	var err error
 	if s.config, err = s.env.Start(); err != nil {
 		return nil, fmt.Errorf("start an API server: %w", err)

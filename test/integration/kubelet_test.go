@@ -65,7 +65,10 @@ func serveKubelet(t *testing.T) *endpoint {
 // serve starts it, and returns when it has a certificate.
 func (e *endpoint) serve(t *testing.T) {
 	t.Helper()
-	e.clusters, e.t, e.address = sharedClusters(t), t, freeAddress(t)
+	e.t, e.address = t, freeAddress(t)
+	if e.clusters == nil {
+		e.clusters = sharedClusters(t)
+	}
 	s := e.wecs["cluster1"]
 	e.ns = e.namespace(t)
 	if _, err := s.core.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: e.ns}}, metav1.CreateOptions{}); err != nil {

@@ -20,7 +20,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/certificate"
 )
 
-// Secret, in the system namespace, holds the CA that signs what this endpoint serves: tls.crt and tls.key. An administrator may put another
+// Secret of the system namespace holds the CA that signs what this endpoint serves: tls.crt and tls.key. An administrator may put another
 // there, also one that a further CA has signed, with the chain behind it in tls.crt.
 const Secret = "stellarflow-kubelet-ca" //nolint:gosec // a name, no credential
 

@@ -130,7 +130,7 @@ func (e exchange) RoundTrip(request *http.Request) (*http.Response, error) {
 		return passed, nil
 	}
 	said := e.refused(answer)
-	passed.StatusCode, passed.Body = said.code, io.NopCloser(strings.NewReader(said.text+"\n"))
+	passed.StatusCode, passed.Body = said.code, io.NopCloser(strings.NewReader(said.text))
 	return passed, nil
 }
 
@@ -204,5 +204,5 @@ func (r *refusal) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(r.code)
-	_, _ = io.WriteString(w, r.text+"\n")
+	_, _ = io.WriteString(w, r.text) //nolint:gosec // plain text, and never taken for anything else
 }

@@ -192,14 +192,14 @@ func TestRefusalsOfTheCluster(t *testing.T) {
 		want   int
 		says   string
 	}{
-		"NoContainer":  {"its text is for the caller", 400, `{"kind":"Status","message":"container main is waiting to start"}`, 400, "cluster cluster1: container main is waiting to start\n"},
-		"Gone":         {"the pod is not there any more", 404, `{"kind":"Status","message":"pods \"a\" not found"}`, 404, "cluster cluster1: pods \"a\" not found\n"},
-		"Forbidden":    {"an administrator took the right away", 403, `{"kind":"Status","message":"no"}`, 403, "cluster cluster1 does not let the hub do this: no: its ClusterRole stellarflow-wec-streams says what the hub may\n"},
-		"Unauthorized": {"the hub's credential is not the caller's", 401, `{"kind":"Status","message":"Unauthorized"}`, 502, "cluster cluster1 rejects the hub's credential: join it again with `stellarflow join cluster1`\n"},
-		"Redirect":     {"not followed, not passed on", 302, "", 502, "cluster cluster1 answers with status 302, which is not followed: check what answers at its address\n"},
-		"Created":      {"no log has this status", 201, "x", 502, "cluster cluster1 answers with status 201, which is not followed: check what answers at its address\n"},
-		"Busy":         {"as it says it", 429, "too\tmany\x1b[2J", 429, "cluster cluster1: too many\ufffd[2J\n"},
-		"Long":         {"cut", 500, strings.Repeat("a", 100_000), 500, "cluster cluster1: " + strings.Repeat("a", 1021) + "...\n"},
+		"NoContainer":  {"its text is for the caller", 400, `{"kind":"Status","message":"container main is waiting to start"}`, 400, "cluster cluster1: container main is waiting to start"},
+		"Gone":         {"the pod is not there any more", 404, `{"kind":"Status","message":"pods \"a\" not found"}`, 404, "cluster cluster1: pods \"a\" not found"},
+		"Forbidden":    {"an administrator took the right away", 403, `{"kind":"Status","message":"no"}`, 403, "cluster cluster1 does not let the hub do this: no: its ClusterRole stellarflow-wec-streams says what the hub may"},
+		"Unauthorized": {"the hub's credential is not the caller's", 401, `{"kind":"Status","message":"Unauthorized"}`, 502, "cluster cluster1 rejects the hub's credential: join it again with `stellarflow join cluster1`"},
+		"Redirect":     {"not followed, not passed on", 302, "", 502, "cluster cluster1 answers with status 302, which is not followed: check what answers at its address"},
+		"Created":      {"no log has this status", 201, "x", 502, "cluster cluster1 answers with status 201, which is not followed: check what answers at its address"},
+		"Busy":         {"as it says it", 429, "too\tmany\x1b[2J", 429, "cluster cluster1: too many\ufffd[2J"},
+		"Long":         {"cut", 500, strings.Repeat("a", 100_000), 500, "cluster cluster1: " + strings.Repeat("a", 1021) + "..."},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -241,7 +241,7 @@ func TestClusterIsAway(t *testing.T) {
 				target.Streams = tc.streams
 				pods[types.NamespacedName{Namespace: "argo", Name: "a"}] = target
 			})
-			if code, text := e.ask(e.apiServer(), "GET", logOfA); code != tc.code || text != tc.says+"\n" {
+			if code, text := e.ask(e.apiServer(), "GET", logOfA); code != tc.code || text != tc.says {
 				t.Errorf("%d %q", code, text)
 			}
 		})
@@ -429,7 +429,7 @@ func TestLimits(t *testing.T) {
 	for range 2 {
 		e.do(t.Context(), client, "GET", logOfA+"?follow=true")
 	}
-	if code, text := e.ask(client, "GET", logOfA); code != 429 || text != "the hub has 2 streams to pods of cluster cluster1 open, and no more are allowed at once: end some (each log that is followed is one) and try again\n" {
+	if code, text := e.ask(client, "GET", logOfA); code != 429 || text != "the hub has 2 streams to pods of cluster cluster1 open, and no more are allowed at once: end some (each log that is followed is one) and try again" {
 		t.Errorf("%d %s", code, text)
 	}
 	for range 3 { // one after the other

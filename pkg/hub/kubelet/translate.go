@@ -161,7 +161,7 @@ func shorten(value string) string {
 var requestHeaders = []string{"Accept", "User-Agent", "X-Stream-Protocol-Version", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions"}
 
 // bearerProtocol begins the WebSocket protocol that carries a token (k8s.io/apiserver pkg/authentication/request/websocket).
-const bearerProtocol = "base64url.bearer.authorization.k8s.io."
+const bearerProtocol = "base64url.bearer.authorization.k8s.io." //nolint:gosec // what stands before a credential
 
 // headersFor returns the headers of a request to a WEC, without those of the upgrade.
 func headersFor(given http.Header) http.Header {

@@ -112,7 +112,7 @@ func TestNaming(t *testing.T) {
 
 // TestLabels holds what bounds the number of series: names of Workflows and namespaces are in no label.
 func TestLabels(t *testing.T) {
-	allowed := []string{"cluster", "reason", "step", "request", "result"}
+	allowed := []string{"cluster", "kind", "reason", "step", "request", "result"}
 	_, families := full(t)
 	for name, family := range families {
 		for _, pair := range family.GetMetric()[0].GetLabel() {
