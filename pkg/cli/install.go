@@ -160,10 +160,7 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 	if err := renewCredentials(ctx, env, hub, *store, &answer); err != nil {
 		return answer, err
 	}
-	err = answer.finish(ctx, env, hub, o)
-	if err == nil && rendering.Unmirrored && o.wait { // no manager makes them again
-		err = removeVirtual(ctx, hub, func(what string) { env.sayf("deleted %s", what) })
-	}
+	err = answer.finish(ctx, env, hub, o, rendering.Unmirrored)
 	if err == nil && suspends {
 		err = awaitSuspended(ctx, env, hub, o.timeout)
 	}
@@ -171,7 +168,7 @@ func install(ctx context.Context, env Env, o installOptions) (any, error) {
 }
 
 // finish sets Argo's UI up and waits until what was started anew is available. Argo's server is nothing that the hub needs.
-func (i *installed) finish(ctx context.Context, env Env, hub client.Client, o installOptions) error {
+func (i *installed) finish(ctx context.Context, env Env, hub client.Client, o installOptions, unmirrored bool) error {
 	var servers []client.ObjectKey
 	if o.argoUI {
 		i.ArgoUI, servers = showClusters(ctx, env, hub, o.argoURL, false)
@@ -185,6 +182,9 @@ func (i *installed) finish(ctx context.Context, env Env, hub client.Client, o in
 		if failed := waitRolledOut(ctx, hub, server, o.timeout); failed != nil {
 			env.sayf("warning: Argo's server: %v", failed)
 		}
+	}
+	if err == nil && unmirrored { // no manager makes them again
+		err = removeVirtual(ctx, hub, func(what string) { env.sayf("deleted %s", what) })
 	}
 	return err
 }

@@ -157,9 +157,9 @@ func terminated(code int32) corev1.ContainerState {
 func TestMirroredPods(t *testing.T) {
 	m, _ := mirrorPods(t)
 	t.Run("a pod is shown as it is", func(t *testing.T) {
-		real := m.begin(t, "hello-a")
+		there := m.begin(t, "hello-a")
 		mirror := m.waitMirror(t, "hello-a", "the mirror", shows(corev1.PodRunning))
-		if mirror.Labels[stellarflow.LabelMirrorOf] != string(real.UID) || mirror.Spec.NodeName != podmirror.NodeName("cluster1") || len(mirror.Labels) != 3 {
+		if mirror.Labels[stellarflow.LabelMirrorOf] != string(there.UID) || mirror.Spec.NodeName != podmirror.NodeName("cluster1") || len(mirror.Labels) != 3 {
 			t.Errorf("labels %v on node %s", mirror.Labels, mirror.Spec.NodeName)
 		}
 		if mirror.Status.PodIP != "" || len(mirror.Status.Conditions) > 0 || len(mirror.Status.ContainerStatuses) != 2 || mirror.Status.ContainerStatuses[1].State.Running == nil {
@@ -261,7 +261,7 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 	untouched := func(t *testing.T, name string, before *corev1.Pod) {
 		t.Helper()
 		m.waitMirror(t, name, "the mirror made again", another(before))
-		if real := m.real(t, name); real.DeletionTimestamp != nil {
+		if there := m.real(t, name); there.DeletionTimestamp != nil {
 			t.Error("the real pod is deleted")
 		}
 	}
@@ -344,7 +344,7 @@ func TestMirroredPodsLeave(t *testing.T) {
 		_, err := m.hub.core.CoreV1().Nodes().Get(ctx, "stellarflow-cluster1", metav1.GetOptions{})
 		return apierrors.IsNotFound(err), fmt.Sprint(err)
 	})
-	if real := m.real(t, "hello-a"); real.DeletionTimestamp != nil {
+	if there := m.real(t, "hello-a"); there.DeletionTimestamp != nil {
 		t.Error("the real pod is deleted")
 	}
 }

@@ -86,7 +86,10 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 		Mirrorer: m, connection: connection, read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]types.UID{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}
-	p.events = events.New(events.Options{Cluster: connection.Name, WEC: connection.Clients.Events, Hub: m.Hub.CoreV1(), Shown: p.mirror, All: p.mirrors, Log: m.Log})
+	p.events = events.New(events.Options{
+		Cluster: connection.Name, WEC: connection.Clients.Events, Hub: m.Hub.CoreV1(), Log: m.Log,
+		Shown: func(key types.NamespacedName) *corev1.Pod { return p.mirror(ctx, key) }, All: func() []types.NamespacedName { return p.mirrors(ctx) },
+	})
 	m.mu.Lock()
 	if m.clusters == nil {
 		m.clusters = map[stellarflow.ClusterName]*pods{}
@@ -147,15 +150,15 @@ func (p *pods) enqueueAll(ctx context.Context) {
 			}
 		}
 	}
-	for _, key := range p.mirrors() {
+	for _, key := range p.mirrors(ctx) {
 		p.queue.Add(key)
 	}
 }
 
 // mirrors returns the names of all mirrored pods of the WEC.
-func (p *pods) mirrors() []types.NamespacedName {
+func (p *pods) mirrors(ctx context.Context) []types.NamespacedName {
 	var mirrors corev1.PodList
-	if err := p.Cache.List(context.Background(), &mirrors, client.MatchingLabels{stellarflow.LabelCluster: string(p.connection.Name)}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := p.Cache.List(ctx, &mirrors, client.MatchingLabels{stellarflow.LabelCluster: string(p.connection.Name)}, client.UnsafeDisableDeepCopy); err != nil {
 		p.Log.Error(err, "list the mirrored pods", "cluster", p.connection.Name) // the cache is not being filled: never
 	}
 	keys := make([]types.NamespacedName, 0, len(mirrors.Items))
@@ -166,9 +169,9 @@ func (p *pods) mirrors() []types.NamespacedName {
 }
 
 // mirror returns the mirrored pod of a name, nil if there is none.
-func (p *pods) mirror(key types.NamespacedName) *corev1.Pod {
+func (p *pods) mirror(ctx context.Context, key types.NamespacedName) *corev1.Pod {
 	var mirror corev1.Pod
-	if p.Cache.Get(context.Background(), key, &mirror) != nil {
+	if p.Cache.Get(ctx, key, &mirror) != nil {
 		return nil
 	}
 	return &mirror
@@ -319,7 +322,7 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 	want, err := Render(pod, owner, v.Cluster)
 	if err != nil {
 		p.refused(owner, key, "cluster "+string(v.Cluster)+" says that "+err.Error())
-		return every, nil
+		return every, nil //nolint:nilerr // it is said
 	}
 	return p.write(ctx, v, owner, want)
 }
@@ -329,7 +332,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	hub, mirror := p.Hub.CoreV1().Pods(want.Namespace), v.Mirror
 	var err error
 	if mirror == nil {
-		if p.full() {
+		if p.full(ctx) {
 			p.refused(owner, client.ObjectKeyFromObject(want), fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, v.Cluster))
 			return lastBackoff, nil
 		}
@@ -366,11 +369,11 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 }
 
 // full reports whether as many pods are mirrored as may be.
-func (p *pods) full() bool {
+func (p *pods) full(ctx context.Context) bool {
 	p.known.Lock()
 	few := len(p.read) <= most // of all that were read
 	p.known.Unlock()
-	return !few && len(p.mirrors()) >= most
+	return !few && len(p.mirrors(ctx)) >= most
 }
 
 // remove ends a mirror at once.

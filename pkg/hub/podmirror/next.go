@@ -56,47 +56,55 @@ type View struct {
 
 // Next returns the next step for a view, and for Nothing after how long to look again (zero: when something changes).
 func Next(v View) (Step, time.Duration) {
-	if v.Mirror != nil && v.Mirror.Labels[stellarflow.LabelMirrorOf] == "" {
-		if v.Real == nil || !v.Wanted {
-			return Nothing, 0
+	wanted := v.Real != nil && v.Wanted && !v.archived()
+	if v.Mirror == nil {
+		if wanted {
+			return begin(v), 0
 		}
+		return Nothing, 0
+	}
+	labels := v.Mirror.Labels
+	switch ours := labels[stellarflow.LabelMirrorOf] != ""; {
+	case !ours && wanted:
 		return Taken, 0
-	}
-	if v.Mirror != nil && v.Mirror.Labels[stellarflow.LabelCluster] != string(v.Cluster) { // another WEC's, which looks after it
-		if v.Real == nil || !v.Wanted {
-			return Nothing, 0
-		}
+	case ours && labels[stellarflow.LabelCluster] != string(v.Cluster) && wanted: // another WEC's, which looks after it
 		return Nothing, time.Second
-	}
-	if v.Real != nil && v.Wanted && (v.Archived.IsZero() || v.Read != Version(v.Real) || v.Now.Sub(v.Archived) < Lingers) {
-		return show(v)
-	}
-	switch {
-	case v.Mirror == nil, !v.Complete && v.Real == nil:
+	case !ours, labels[stellarflow.LabelCluster] != string(v.Cluster):
+		return Nothing, 0
+	case wanted:
+		return keep(v)
+	case v.Real == nil && !v.Complete:
 		return Nothing, 0
 	}
 	return Remove, 0
 }
 
-// show decides for a pod that is to be seen on the hub.
-func show(v View) (Step, time.Duration) {
-	uid, going := v.Real.GetUID(), v.Real.GetDeletionTimestamp() != nil
-	switch mirror := v.Mirror; {
-	case mirror == nil && v.Deleted == uid && going:
-		return Nothing, 0
-	case mirror == nil && v.Deleted == uid && !v.Cordoned:
+// archived reports whether the log of the pod as it is now has been archived for long enough.
+func (v View) archived() bool {
+	return !v.Archived.IsZero() && v.Read == Version(v.Real) && v.Now.Sub(v.Archived) >= Lingers
+}
+
+// begin decides for a pod that is to be shown and is not.
+func begin(v View) Step {
+	switch deleted := v.Deleted == v.Real.GetUID(); {
+	case deleted && v.Real.GetDeletionTimestamp() != nil:
+		return Nothing
+	case deleted && !v.Cordoned:
+		return Delete
+	}
+	return Show
+}
+
+// keep decides for a pod that is to be shown, and has a mirror.
+func keep(v View) (Step, time.Duration) {
+	switch {
+	case v.Mirror.Labels[stellarflow.LabelMirrorOf] != string(v.Real.GetUID()):
+		return Remove, 0
+	case v.Mirror.DeletionTimestamp != nil && !v.passes():
+		return Remove, 0
+	case v.Mirror.DeletionTimestamp != nil && v.Real.GetDeletionTimestamp() == nil:
 		return Delete, 0
-	case mirror == nil:
-		return Show, 0
-	case mirror.Labels[stellarflow.LabelMirrorOf] != string(uid):
-		return Remove, 0
-	case mirror.DeletionTimestamp != nil && !Asked(mirror):
-		return Remove, 0
-	case mirror.DeletionTimestamp != nil && !going && v.passes():
-		return Delete, 0
-	case mirror.DeletionTimestamp != nil && !going:
-		return Remove, 0
-	case mirror.Annotations[stellarflow.AnnotationMirrored] != v.Real.GetResourceVersion(),
+	case v.Mirror.Annotations[stellarflow.AnnotationMirrored] != v.Real.GetResourceVersion(),
 		v.Read != Version(v.Real): // by a manager before this one: whether it is archived is to be seen
 		return Show, 0
 	case !v.Archived.IsZero():
@@ -108,10 +116,10 @@ func show(v View) (Step, time.Duration) {
 // stale is how old a deletion may be that is passed on. A manager that comes back later leaves the real pod alone.
 const stale = time.Minute
 
-// passes reports whether the deletion of the mirror that somebody asked for reaches the real pod.
+// passes reports whether the deletion of the mirror reaches the real pod, or has.
 func (v View) passes() bool {
-	ask, ok := AskOf(v.Mirror)
-	return ok && !v.Cordoned && v.Now.Sub(ask.Time) < stale
+	ask, _ := AskOf(v.Mirror)
+	return Asked(v.Mirror) && (v.Real.GetDeletionTimestamp() != nil || !v.Cordoned && v.Now.Sub(ask.Time) < stale)
 }
 
 // Version identifies what was read of a pod.

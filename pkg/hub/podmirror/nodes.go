@@ -126,7 +126,8 @@ func change(status *corev1.NodeStatus, want corev1.NodeStatus) {
 			ready = condition
 		}
 	}
-	want.Conditions = append(conditions, ready)
+	conditions = append(conditions, ready)
+	want.Conditions = conditions
 	want.Images, want.VolumesInUse, want.VolumesAttached = status.Images, status.VolumesInUse, status.VolumesAttached
 	*status = want
 }

@@ -167,10 +167,10 @@ func statuses(from []corev1.ContainerStatus, containers []corev1.Container) []co
 		if at < 0 {
 			continue
 		}
-		real := &from[at]
+		one := &from[at]
 		to = append(to, corev1.ContainerStatus{
-			Name: real.Name, Ready: real.Ready, Started: real.Started, RestartCount: max(0, real.RestartCount), Image: oneLine(real.Image), ImageID: oneLine(real.ImageID),
-			ContainerID: oneLine(real.ContainerID), State: state(real.State), LastTerminationState: state(real.LastTerminationState),
+			Name: one.Name, Ready: one.Ready, Started: one.Started, RestartCount: max(0, one.RestartCount), Image: oneLine(one.Image), ImageID: oneLine(one.ImageID),
+			ContainerID: oneLine(one.ContainerID), State: state(one.State), LastTerminationState: state(one.LastTerminationState),
 		})
 	}
 	return to

@@ -45,7 +45,8 @@ func running() *corev1.Pod {
 			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}, {Type: corev1.PodScheduled, Status: "odd"}},
 			ContainerStatuses: []corev1.ContainerStatus{
 				{Name: "main", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(ended)}}},
-				{Name: "main", Ready: false}, {Name: "unknown"},
+				{Name: "main", Ready: false},
+				{Name: "unknown"},
 				{Name: "wait", RestartCount: -1, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "\x1b[31m", Message: strings.Repeat("x", 5000)}}},
 			},
 		},
