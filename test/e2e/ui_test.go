@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -37,6 +38,9 @@ const build = `
   container: {image: busybox, command: [sleep], args: ["{{inputs.parameters.seconds}}"]}
 `
 
+// ticking writes a line every two seconds.
+const ticking = "for i in $(seq 25); do echo line $i; sleep 2; done"
+
 // inspected is a Workflow of the hub's own that needs no pod.
 const inspected = `
 apiVersion: argoproj.io/v1alpha1
@@ -51,12 +55,16 @@ spec:
 func testUI(t *testing.T, f *fleet) {
 	namespace := f.newNamespace(t, "ui")
 	b := f.browser(t, namespace)
-	for _, manifest := range []string{suspended("build", "cluster2", build), suspended("report", "cluster2", report), suspended("release", "cluster1", pausing), inspected} {
+	for _, manifest := range []string{suspended("build", "cluster2", build), suspended("report", "cluster2", report), suspended("release", "cluster1", pausing), suspended("ticking", "cluster1", shell(ticking)), inspected} {
 		f.create(t, namespace, manifest)
 	}
 	t.Run("graph", func(t *testing.T) {
 		t.Parallel()
 		b.graph(t)
+	})
+	t.Run("follow", func(t *testing.T) {
+		t.Parallel()
+		b.follow(t)
 	})
 	t.Run("meanwhile", func(t *testing.T) {
 		t.Parallel()
@@ -106,9 +114,9 @@ func ranks(phases []string) []int {
 // list finds in the list which cluster each Workflow runs on, and asks for those of one.
 func (b *browser) list(t *testing.T) {
 	var seen struct{ All, Some, Again map[string]string }
-	b.visit(t, "list", "", map[string]any{"rows": 4, "filtered": 2, "column": "CLUSTER", "label": stellarflow.LabelCluster + "=cluster2"}, &seen)
+	b.visit(t, "list", "", map[string]any{"rows": 5, "filtered": 2, "column": "CLUSTER", "label": stellarflow.LabelCluster + "=cluster2"}, &seen)
 	ofOne := map[string]string{"build": "cluster2", "report": "cluster2"}
-	all := map[string]string{"build": "cluster2", "report": "cluster2", "release": "cluster1", "inspection": "unknown"}
+	all := map[string]string{"build": "cluster2", "report": "cluster2", "release": "cluster1", "ticking": "cluster1", "inspection": "unknown"}
 	for what, d := range map[string]string{"all": cmp.Diff(all, seen.All), "filtered": cmp.Diff(ofOne, seen.Some), "all again": cmp.Diff(all, seen.Again)} {
 		if d != "" {
 			t.Errorf("%s: the list shows (-wanted +got):\n%s", what, d)
@@ -144,6 +152,35 @@ func (b *browser) log(t *testing.T, finished *wfv1.Workflow) {
 	}
 	if len(seen.From) != 1 || !strings.HasPrefix(seen.From[0], "/artifact-files/") {
 		t.Errorf("the log was fetched from %v", seen.From)
+	}
+}
+
+// follow looks on while the log of a step grows whose pod runs elsewhere.
+func (b *browser) follow(t *testing.T) {
+	var seen struct {
+		States []struct {
+			Phase string
+			Lines []string
+		}
+	}
+	b.visit(t, "follow", "ticking", map[string]any{"node": "ticking", "last": "line 25"}, &seen)
+	grown := 0
+	for _, state := range seen.States {
+		// Argo's executor writes to the log of its container too.
+		lines := slices.DeleteFunc(state.Lines, func(line string) bool { return strings.Contains(line, " argo=true") })
+		wanted := make([]string, len(lines))
+		for i := range lines {
+			wanted[i] = fmt.Sprintf("line %d", i+1)
+		}
+		if diff := cmp.Diff(wanted, lines); diff != "" {
+			t.Errorf("the log was shown with (-wanted +shown):\n%s", diff)
+		}
+		if state.Phase == string(wfv1.NodeRunning) && len(lines) > 0 {
+			grown++
+		}
+	}
+	if grown < 5 {
+		t.Errorf("while the step ran, its log was shown in %d states, wanted it to grow: %+v", grown, seen.States)
 	}
 }
 

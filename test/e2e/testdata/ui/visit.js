@@ -184,6 +184,26 @@ const scenarios = {
 		return {lines, from};
 	},
 
+	// follow looks on while the log of a node that runs grows, until its last line is there, and returns all states of it, each with the phase that the graph
+	// had then.
+	async follow({node, last}) {
+		await openWorkflow();
+		await until(`${node} runs`, async () => (await phases())[node] === 'Running');
+		await showLog(node);
+		const states = [];
+		await until(`the end of the log of ${node}`, async () => {
+			const lines = await logLines();
+			if (lines.length !== (states.length ? states.at(-1).lines.length : 0)) {
+				states.push({phase: (await phases())[node], lines});
+				if (states.length === 5) {
+					await picture('ui-live-log');
+				}
+			}
+			return lines.includes(last);
+		});
+		return {states};
+	},
+
 	// artifact downloads an output of a node to a file.
 	async artifact({node, artifact, file}) {
 		await openWorkflow();
