@@ -62,6 +62,10 @@ chaos-few: ## Run a small chaos, and its checker against a manager that breaks e
 e2e: needs-root ## Run the tests against real clusters (root)
 	@go run ./hack/suite -stream e2e -count=1 -timeout=70m $(TESTARGS) ./test/e2e/...
 
+.PHONY: pictures
+pictures: needs-root ## Take the pictures of docs/images anew, in Argo's UI (root)
+	@E2E_PICTURES="$(CURDIR)/docs/images" go run ./hack/suite -stream e2e -count=1 -timeout=30m -run 'TestFleet/shared/ui' $(TESTARGS) ./test/e2e/...
+
 .PHONY: test
 test: ## Run verify, unit, integration, chaos-few and e2e (root for the last)
 	@failed=; \

@@ -23,6 +23,7 @@ var shared = []suite{
 	{"move", testMove},
 	{"entry", testEntry},
 	{"actions", testActions},
+	{"ui", testUI},
 	{"beside", testBeside},
 	{"samples", testSamples},
 	{"every-event", testEveryEvent},

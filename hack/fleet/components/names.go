@@ -48,13 +48,15 @@ const (
 	ArgoEvents Name = "argo-events" // its event sources, sensors and controller in one program
 	NATSServer Name = "nats-server" // of Debian; needs nothing but the C library
 	PostgreSQL Name = "postgresql"  // directory: a root file system with Debian's PostgreSQL 15 and its libraries, to be copied for who is not root
+	Chromium   Name = "chromium"    // of Debian, a script that runs it with its libraries and a font
+	Playwright Name = "playwright"  // directory: the packages of npm that drive it, for NODE_PATH
 )
 
 // Paths says where each Name is: absolute paths.
 type Paths map[Name]string
 
 // Extra returns the Names that Ensure knows and a fleet does without, so that none waits until they are built.
-func Extra() []Name { return []Name{ArgoEvents, NATSServer, PostgreSQL} }
+func Extra() []Name { return []Name{ArgoEvents, NATSServer, PostgreSQL, Chromium, Playwright} }
 
 // All returns every Name that a fleet needs, in the order in which Ensure builds.
 func All() []Name {

@@ -36,6 +36,10 @@ type provided struct {
 // catalog returns what provides each Name.
 func (e *environment) catalog() (map[Name]provided, error) {
 	tools, python := e.debianTools(), e.debianImages()
+	driver, err := e.playwright()
+	if err != nil {
+		return nil, err
+	}
 	all := map[Name]provided{
 		DebianBin:  {tools, "bin"},
 		CNIPlugins: {tools, "root/usr/lib/cni"},
@@ -45,6 +49,8 @@ func (e *environment) catalog() (map[Name]provided, error) {
 		ZoneInfo:   {python, "zoneinfo"},
 		NATSServer: {e.debianNATS(), "root/usr/sbin/nats-server"},
 		PostgreSQL: {e.debianPostgreSQL(), "root"},
+		Chromium:   {e.debianChromium(), "chromium"},
+		Playwright: {driver, "node_modules"},
 	}
 	for _, name := range []Name{Containerd, Shim, Ctr, Runc, Iptables, Conntrack, IP, Busybox} {
 		all[name] = provided{tools, "bin/" + string(name)}
