@@ -232,6 +232,8 @@ func testRights(t *testing.T, c *commandLine, wec1 *server) {
 		{Resource: "configmaps", Verb: "update", Namespace: "any"},
 		{Group: "argoproj.io", Resource: "workflowtemplates", Verb: "get", Namespace: "any"},
 		{Resource: "persistentvolumeclaims", Verb: "create", Namespace: "any"},
+		{Resource: "pods", Verb: "get", Namespace: "any"},
+		{Resource: "pods", Subresource: "exec", Verb: "create", Namespace: "any"},
 		{Group: "rbac.authorization.k8s.io", Resource: "rolebindings", Verb: "create", Namespace: "any"},
 		{Group: "rbac.authorization.k8s.io", Resource: "clusterroles", Verb: "bind", Name: "stellarflow-executor"},
 	}
@@ -242,7 +244,8 @@ func testRights(t *testing.T, c *commandLine, wec1 *server) {
 		{Resource: "secrets", Verb: "update", Namespace: "any"},
 		{Resource: "persistentvolumeclaims", Verb: "delete", Namespace: "any"},
 		{Resource: "pods", Verb: "create", Namespace: "any"},
-		{Resource: "pods", Verb: "get", Namespace: "any"},
+		{Resource: "pods", Verb: "patch", Namespace: "any"},
+		{Resource: "pods", Subresource: "eviction", Verb: "create", Namespace: "any"},
 		{Resource: "namespaces", Verb: "delete", Name: "any"},
 		{Group: "argoproj.io", Resource: "workflows", Verb: "update", Namespace: "any"},
 		{Group: "rbac.authorization.k8s.io", Resource: "clusterroles", Verb: "bind", Name: "cluster-admin"},

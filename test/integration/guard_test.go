@@ -175,7 +175,7 @@ func TestGuard(t *testing.T) {
 				{"argo", `{"spec":{"shutdown":"Terminate","entrypoint":"other"}}`, refusedArgo},
 				{"argo", `{"spec":{"shutdown":"Terminate","parallelism":1}}`, refusedArgo},
 				{"argo", `{"spec":{"shutdown":"Terminate","entrypoint":null}}`, refusedArgo},
-				{"argo", `{"spec":{"shutdown":"Terminate"},"metadata":{"labels":{"workflows.argoproj.io/completed":"true"}}}`, refusedArgo},
+				{"argo", `{"spec":{"shutdown":"Terminate"},"metadata":{"labels":{"workflows.argoproj.io/completed":"true"}}}`, "is forbidden"}, // by two policies, whichever is asked first
 				{"argo", `{"spec":{"shutdown":"Terminate"},"metadata":{"annotations":{"a":"b"}}}`, refusedArgo},
 				{"argo", `{"spec":{"shutdown":"Terminate"},"metadata":{"finalizers":["stellarflow.io/cleanup","workflows.argoproj.io/artifact-gc"]}}`, refusedArgo},
 				{"argo", `{"spec":{"shutdown":"Terminate"}}`, ""},
