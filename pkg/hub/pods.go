@@ -11,8 +11,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"stellarflow.io/stellarflow/pkg/apis/control/v1alpha1"
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
 	"stellarflow.io/stellarflow/pkg/hub/kubelet"
@@ -38,16 +41,30 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 	if err != nil {
 		return fmt.Errorf("make a client for the hub's pods: %w", err)
 	}
+	// A cache of its own, which nothing waits for: without the right to watch Pods or Nodes all else goes on.
+	shown, err := crcache.New(config, crcache.Options{
+		Scheme: h.mgr.GetScheme(), Mapper: h.mgr.GetRESTMapper(), DefaultTransform: crcache.TransformStripManagedFields(),
+		ByObject: map[client.Object]crcache.ByObject{
+			&corev1.Pod{}:  {Label: stellarflow.Labelled(stellarflow.LabelMirrorOf)},
+			&corev1.Node{}: {Label: stellarflow.Labelled(stellarflow.LabelCluster)},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("make a cache of the hub's pods: %w", err)
+	}
 	mirrorer := &podmirror.Mirrorer{
-		Hub: core, Cache: h.mgr.GetClient(), Copies: store, Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("pods"), Now: h.options.Now,
+		Hub: core, Shown: shown, Policies: h.mgr.GetClient(), Copies: store, Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("pods"), Now: h.options.Now,
 	}
 	connections.Companion, status.LogsFromS3 = mirrorer.Follow, mirrorer.LogsFromS3
-	mirrors, err := h.mgr.GetCache().GetInformer(ctx, &corev1.Pod{}, crcache.BlockUntilSynced(false))
+	mirrors, err := shown.GetInformer(ctx, &corev1.Pod{}, crcache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watch the mirrored pods: %w", err)
 	}
-	if _, err := h.mgr.GetCache().GetInformer(ctx, &corev1.Node{}, crcache.BlockUntilSynced(false)); err != nil {
+	if _, err := shown.GetInformer(ctx, &corev1.Node{}, crcache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch the virtual nodes: %w", err)
+	}
+	if err := h.mgr.Add(manager.RunnableFunc(shown.Start)); err != nil { // of the leader
+		return fmt.Errorf("watch the mirrored pods: %w", err)
 	}
 	policies, err := h.mgr.GetCache().GetInformer(ctx, &v1alpha1.BindingPolicy{}, crcache.BlockUntilSynced(false))
 	if err != nil {
@@ -70,7 +87,7 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 		return fmt.Errorf("serve the pods: %w", err)
 	}
 	return h.mgr.Add(&podmirror.Nodes{
-		Hub: core, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Log: h.log.WithName("pods"), Now: h.options.Now,
+		Hub: core, Shown: shown, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Log: h.log.WithName("pods"), Now: h.options.Now,
 		Endpoint: podmirror.Endpoint{Host: h.options.KubeletHost, Port: int32(number)},
 	})
 }

@@ -141,8 +141,6 @@ func CacheOptions() crcache.Options {
 		},
 		ByObject: map[client.Object]crcache.ByObject{
 			&corev1.Secret{}:    {Namespaces: map[string]crcache.Config{stellarflow.SystemNamespace: {}}},
-			&corev1.Pod{}:       {Label: stellarflow.Labelled(stellarflow.LabelMirrorOf)},
-			&corev1.Node{}:      {Label: stellarflow.Labelled(stellarflow.LabelCluster)},
 			&corev1.ConfigMap{}: {Namespaces: map[string]crcache.Config{stellarflow.SystemNamespace: {LabelSelector: stellarflow.Labelled(stellarflow.LabelTombstone)}}},
 		},
 	}

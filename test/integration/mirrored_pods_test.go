@@ -195,11 +195,27 @@ func TestMirroredPods(t *testing.T) {
 	t.Run("what another controls is not shown", func(t *testing.T) {
 		m.begin(t, "hello-other", func(p *corev1.Pod) { p.OwnerReferences[0].UID = "another" })
 		m.begin(t, "hello-nobody", func(p *corev1.Pod) { p.OwnerReferences = nil })
+		m.begin(t, "db-0")
 		m.begin(t, "hello-last")
 		m.waitMirror(t, "hello-last", "the mirror of one that came later", shows(corev1.PodRunning))
-		for _, name := range []string{"hello-other", "hello-nobody"} {
+		for _, name := range []string{"hello-other", "hello-nobody", "db-0"} {
 			m.waitMirror(t, name, "no mirror", noPod)
 		}
+	})
+	t.Run("a name that is taken is said, and waited for", func(t *testing.T) {
+		local := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "hello-taken", Labels: map[string]string{stellarflow.LabelMirrorOf: "x", stellarflow.LabelCluster: "cluster1"}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "busybox"}}},
+		}
+		m.create(t, local)
+		m.begin(t, "hello-taken")
+		m.hub.waitFor(t, m.ns, "hello", "a condition", func(w *unstructured.Unstructured) bool {
+			return strings.Contains(describe(w), "the hub has a Pod of that name already")
+		})
+		if err := m.hub.client.Delete(t.Context(), local); err != nil {
+			t.Fatal(err)
+		}
+		m.waitMirror(t, "hello-taken", "the mirror", shows(corev1.PodRunning))
 	})
 	t.Run("namespaces with rules let it pass", func(t *testing.T) {
 		patch := `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`
@@ -242,7 +258,7 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		}
 		return mirror
 	}
-	for as, name := range map[string]string{"jane@example.com": "person", "system:serviceaccount:argo:argo-server": "server", "system:admin": "admin"} {
+	for as, name := range map[string]string{"jane@example.com": "hello-person", "system:serviceaccount:argo:argo-server": "hello-server", "system:admin": "hello-admin"} {
 		t.Run("by a person: "+name, func(t *testing.T) {
 			remove(t, as, name, metav1.DeleteOptions{})
 			eventually(t, "the real pod to be deleted", func(context.Context) (bool, string) { return m.real(t, name).DeletionTimestamp != nil, "" })
@@ -252,9 +268,9 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		})
 	}
 	t.Run("at once", func(t *testing.T) {
-		remove(t, "jane", "at-once", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+		remove(t, "jane", "hello-at-once", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
 		eventually(t, "the real pod to be deleted", func(ctx context.Context) (bool, string) {
-			_, err := m.wecs["cluster1"].core.CoreV1().Pods(m.ns).Get(ctx, "at-once", metav1.GetOptions{})
+			_, err := m.wecs["cluster1"].core.CoreV1().Pods(m.ns).Get(ctx, "hello-at-once", metav1.GetOptions{})
 			return apierrors.IsNotFound(err), fmt.Sprint(err)
 		})
 	})
@@ -266,26 +282,26 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		}
 	}
 	for as, name := range map[string]string{
-		"system:serviceaccount:kube-system:generic-garbage-collector": "gc", "system:serviceaccount:kube-system:pod-garbage-collector": "pod-gc",
-		"system:serviceaccount:kube-system:namespace-controller": "namespace", "system:kube-scheduler": "preemption", "system:node:worker": "node",
-		"system:kube-controller-manager": "controllers", "system:serviceaccount:argo:argo": "argo",
+		"system:serviceaccount:kube-system:generic-garbage-collector": "hello-gc", "system:serviceaccount:kube-system:pod-garbage-collector": "hello-pod-gc",
+		"system:serviceaccount:kube-system:namespace-controller": "hello-namespace", "system:kube-scheduler": "hello-preemption", "system:node:worker": "hello-node",
+		"system:kube-controller-manager": "hello-controllers", "system:serviceaccount:argo:argo": "hello-argo",
 	} {
 		t.Run("by "+as, func(t *testing.T) { untouched(t, name, remove(t, as, name, metav1.DeleteOptions{})) })
 	}
 	t.Run("by garbage collection at once", func(t *testing.T) {
-		untouched(t, "gc-once", remove(t, "system:serviceaccount:kube-system:pod-garbage-collector", "gc-once", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
+		untouched(t, "hello-gc-once", remove(t, "system:serviceaccount:kube-system:pod-garbage-collector", "hello-gc-once", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
 	})
 	t.Run("by an eviction, whoever asks for it", func(t *testing.T) {
-		m.begin(t, "evicted")
-		before := m.waitMirror(t, "evicted", "the mirror", shows(corev1.PodRunning))
-		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "evicted"}}); err != nil {
+		m.begin(t, "hello-evicted")
+		before := m.waitMirror(t, "hello-evicted", "the mirror", shows(corev1.PodRunning))
+		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "hello-evicted"}}); err != nil {
 			t.Fatal(err)
 		}
-		untouched(t, "evicted", before)
+		untouched(t, "hello-evicted", before)
 	})
 	t.Run("as a dry run", func(t *testing.T) {
-		before := remove(t, "jane", "dry", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
-		if now, err := hub.Get(t.Context(), "dry", metav1.GetOptions{}); err != nil || now.UID != before.UID || now.Annotations[stellarflow.AnnotationDeletion] != "" {
+		before := remove(t, "jane", "hello-dry", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		if now, err := hub.Get(t.Context(), "hello-dry", metav1.GetOptions{}); err != nil || now.UID != before.UID || now.Annotations[stellarflow.AnnotationDeletion] != "" {
 			t.Errorf("%v, %v", now, err)
 		}
 	})
@@ -302,20 +318,20 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		})
 		cordon(true)
 		defer cordon(false)
-		untouched(t, "drained", remove(t, "jane", "drained", metav1.DeleteOptions{}))
+		untouched(t, "hello-drained", remove(t, "jane", "hello-drained", metav1.DeleteOptions{}))
 	})
 	t.Run("while nobody answers, and by what deletes then", func(t *testing.T) {
-		m.begin(t, "away")
-		before := m.waitMirror(t, "away", "the mirror", shows(corev1.PodRunning))
+		m.begin(t, "hello-away")
+		before := m.waitMirror(t, "hello-away", "the mirror", shows(corev1.PodRunning))
 		manager.stop()
-		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).Delete(t.Context(), "away", metav1.DeleteOptions{}); !apierrors.IsInternalError(err) {
+		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).Delete(t.Context(), "hello-away", metav1.DeleteOptions{}); !apierrors.IsInternalError(err) {
 			t.Errorf("a person's deletion is not refused: %v", err)
 		}
-		if err := m.hub.coreAs(t, "system:serviceaccount:kube-system:namespace-controller").CoreV1().Pods(m.ns).Delete(t.Context(), "away", metav1.DeleteOptions{}); err != nil {
+		if err := m.hub.coreAs(t, "system:serviceaccount:kube-system:namespace-controller").CoreV1().Pods(m.ns).Delete(t.Context(), "hello-away", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		startManager(t, m.clusters, managerOptions{kubelet: freeAddress(t)})
-		untouched(t, "away", before)
+		untouched(t, "hello-away", before)
 	})
 }
 

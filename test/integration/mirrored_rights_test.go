@@ -58,6 +58,14 @@ func TestRightsOfMirroredPods(t *testing.T) {
 				t.Errorf("the deletion is answered with %v", err)
 			}
 		}},
+		podsRole + "get nodes": {before: func(t *testing.T, name string) {
+			m.begin(t, name)
+			m.waitMirror(t, name, "the mirror", shows(corev1.PodRunning))
+		}, use: func(t *testing.T, name string) {
+			if err := c.hub.coreAs(t, "jane").CoreV1().Pods(ns).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		podsRole + "create nodes":        {use: lose},
 		podsRole + "update nodes/status": {use: lose},
 		podsRole + "delete nodes": {use: func(t *testing.T, _ string) {
@@ -70,7 +78,7 @@ func TestRightsOfMirroredPods(t *testing.T) {
 		wecRole + "get pods": {use: begin, said: "run `stellarflow join cluster1` again"},
 	}
 	atTheStart := map[string]bool{podsRole + "watch pods": true, podsRole + "watch nodes": true, wecRole + "watch pods": true}
-	lists := map[string]bool{podsRole + "list pods": true, podsRole + "list nodes": true} // for API servers that do not stream lists
+	lists := map[string]bool{podsRole + "get pods": true, podsRole + "list pods": true, podsRole + "list nodes": true} // get: TestMirroredPods; list: for API servers that do not stream lists
 	var starts []right
 	seen := 0
 	for _, r := range granted(t, "rbac/mirrored_pods.yaml", "wec/cluster_role.yaml") {
@@ -88,7 +96,7 @@ func TestRightsOfMirroredPods(t *testing.T) {
 		}
 		seen++
 		t.Run(key, func(t *testing.T) {
-			name, api, denied := fmt.Sprintf("needs-%d", seen), c.hub, &hubDenied
+			name, api, denied := fmt.Sprintf("hello-needs-%d", seen), c.hub, &hubDenied
 			if strings.HasPrefix(key, wecRole) {
 				api, denied = c.wecs["cluster1"], &wecDenied
 			}
@@ -132,4 +140,8 @@ func TestRightsOfMirroredPods(t *testing.T) {
 		}
 		return true, ""
 	})
+	c.submit(t, ns, "unseen", "cluster1") // nothing else waits for what is refused
+	c.wecs["cluster1"].waitFor(t, ns, "unseen", "the WEC copy", exists)
+	c.wecs["cluster1"].argo(t, ns, "unseen", "Running")
+	c.hub.waitFor(t, ns, "unseen", "its status", inPhase("Running"))
 }

@@ -1,6 +1,7 @@
 package podmirror
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -64,20 +65,31 @@ func TestNote(t *testing.T) {
 func TestUnseen(t *testing.T) {
 	var u unseen
 	hello := whose{uid: "hub-copy", key: types.NamespacedName{Namespace: "argo", Name: "hello"}}
-	pod := func(name string) types.NamespacedName { return types.NamespacedName{Namespace: "argo", Name: name} }
+	pod := func(name string) there { return there{"cluster1", types.NamespacedName{Namespace: "argo", Name: name}} }
 	if !u.set(hello, pod("a"), "first") || u.set(hello, pod("b"), "second") || u.set(hello, pod("a"), "third") {
 		t.Error("what is said of a Workflow is what was said first")
 	}
 	if got := u.why("hub-copy") + u.why("another"); got != "first" {
 		t.Errorf("it says %q", got)
 	}
-	if _, last := u.clear(pod("c")); last {
-		t.Error("an unknown pod is the last one")
+	if got := len(u.of("cluster1")) + len(u.of("cluster2")); got != 2 {
+		t.Errorf("%d pods are not shown", got)
+	}
+	for _, other := range []there{pod("c"), {"cluster2", pod("a").pod}} {
+		if _, last := u.clear(other); last {
+			t.Errorf("%v is the last one", other)
+		}
 	}
 	if key, last := u.clear(pod("a")); last || key != hello.key {
 		t.Errorf("%s, %v: another pod is left", key, last)
 	}
 	if key, last := u.clear(pod("b")); !last || key != hello.key || u.why("hub-copy") != "" {
 		t.Errorf("%s, %v, %q: none is left", key, last, u.why("hub-copy"))
+	}
+	for i := range maxUnseen + 5 {
+		u.set(hello, pod(strconv.Itoa(i)), "many")
+	}
+	if got := len(u.of("cluster1")); got != maxUnseen {
+		t.Errorf("%d are remembered", got)
 	}
 }

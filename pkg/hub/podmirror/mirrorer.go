@@ -3,6 +3,9 @@ package podmirror
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,9 +50,9 @@ type Copies interface {
 type Mirrorer struct {
 	// Hub writes Pods on the hub, with limits of its own: status does not wait for it.
 	Hub kubernetes.Interface
-	// Cache has the mirrored pods, the virtual Nodes and the policies of the hub.
-	Cache  client.Reader
-	Copies Copies
+	// Shown has the mirrored pods and the virtual Nodes of the hub, Policies its policies.
+	Shown, Policies client.Reader
+	Copies          Copies
 	// Recorder says on hub copies what cannot be shown.
 	Recorder clientevents.EventRecorder
 	Log      logr.Logger
@@ -71,7 +74,7 @@ type pods struct {
 
 	known   sync.Mutex
 	read    map[types.NamespacedName]seen
-	deleted map[types.NamespacedName]types.UID // real pods whose mirrors a person has deleted, and that are gone already
+	deleted map[types.NamespacedName]Deletion
 }
 
 // seen is what is remembered of a real pod that was read.
@@ -83,7 +86,7 @@ type seen struct {
 // Follow mirrors the pods of one WEC until ctx ends. It is a cluster.Fleet's Companion.
 func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	p := &pods{
-		Mirrorer: m, connection: connection, read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]types.UID{},
+		Mirrorer: m, connection: connection, read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}
 	p.events = events.New(events.Options{
@@ -102,6 +105,9 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 		if m.clusters[connection.Name] == p {
 			delete(m.clusters, connection.Name)
 		}
+		for _, pod := range m.unseen.of(connection.Name) {
+			m.unseen.clear(there{connection.Name, pod})
+		}
 	}()
 	var group sync.WaitGroup
 	for range workers {
@@ -109,7 +115,17 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	}
 	group.Go(func() { p.events.Run(ctx) })
 	group.Go(func() { wait.JitterUntilWithContext(ctx, p.enqueueAll, every, 0.1, true) })
-	wait.UntilWithContext(ctx, p.follow, again)
+	for pause := again; ctx.Err() == nil; {
+		began := p.Now()
+		p.follow(ctx)
+		if pause = min(2*pause, lastBackoff); p.Now().Sub(began) > lastBackoff {
+			pause = again
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
 	p.queue.ShutDown()
 	group.Wait()
 }
@@ -150,7 +166,10 @@ func (p *pods) enqueueAll(ctx context.Context) {
 			}
 		}
 	}
-	for _, key := range p.mirrors(ctx) {
+	p.known.Lock()
+	read := slices.Collect(maps.Keys(p.read))
+	p.known.Unlock()
+	for _, key := range slices.Concat(p.mirrors(ctx), p.unseen.of(p.connection.Name), read) { // what has gone meanwhile is forgotten
 		p.queue.Add(key)
 	}
 }
@@ -158,7 +177,7 @@ func (p *pods) enqueueAll(ctx context.Context) {
 // mirrors returns the names of all mirrored pods of the WEC.
 func (p *pods) mirrors(ctx context.Context) []types.NamespacedName {
 	var mirrors corev1.PodList
-	if err := p.Cache.List(ctx, &mirrors, client.MatchingLabels{stellarflow.LabelCluster: string(p.connection.Name)}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := p.Shown.List(ctx, &mirrors, client.MatchingLabels{stellarflow.LabelCluster: string(p.connection.Name)}, client.UnsafeDisableDeepCopy); err != nil {
 		p.Log.Error(err, "list the mirrored pods", "cluster", p.connection.Name) // the cache is not being filled: never
 	}
 	keys := make([]types.NamespacedName, 0, len(mirrors.Items))
@@ -171,7 +190,7 @@ func (p *pods) mirrors(ctx context.Context) []types.NamespacedName {
 // mirror returns the mirrored pod of a name, nil if there is none.
 func (p *pods) mirror(ctx context.Context, key types.NamespacedName) *corev1.Pod {
 	var mirror corev1.Pod
-	if p.Cache.Get(ctx, key, &mirror) != nil {
+	if p.Shown.Get(ctx, key, &mirror) != nil {
 		return nil
 	}
 	return &mirror
@@ -200,26 +219,32 @@ func (p *pods) work(ctx context.Context) {
 	}
 }
 
-// owner returns the hub copy of a pod's Workflow: the one that the hub's record places on this WEC as the Workflow that controls the pod.
+// owner returns the hub copy of a pod's Workflow: the one that the hub's record places on this WEC as the Workflow that controls the pod. Argo
+// names pods by their Workflow (argo-workflows v3.7.18 workflow/util/pod_name.go); another name could be one that the hub has a use for.
 func (p *pods) owner(ctx context.Context, pod metav1.Object) (*metav1.PartialObjectMetadata, bool) {
-	controller := metav1.GetControllerOfNoCopy(pod)
-	if controller == nil || controller.Kind != stellarflow.WorkflowKind.Kind {
+	controller, workflow := metav1.GetControllerOfNoCopy(pod), wec.WorkflowOf(pod)
+	if controller == nil || controller.Kind != stellarflow.WorkflowKind.Kind || pod.GetName() != workflow.Name && !strings.HasPrefix(pod.GetName(), workflow.Name+"-") {
 		return nil, false
 	}
-	hubCopy, err := p.Copies.Cached(ctx, wec.WorkflowOf(pod))
+	hubCopy, placement, placed := p.placed(ctx, workflow)
+	return hubCopy, placed && placement.ClusterID == p.connection.State().ID() && placement.WECUID != "" && placement.WECUID == controller.UID
+}
+
+// placed returns a hub copy and its record, false if there is none that places it on this WEC.
+func (p *pods) placed(ctx context.Context, workflow types.NamespacedName) (*metav1.PartialObjectMetadata, stellarflow.Placement, bool) {
+	hubCopy, err := p.Copies.Cached(ctx, workflow)
 	if err != nil || hubCopy == nil || stellarflow.Abandoned(hubCopy) {
-		return nil, false
+		return nil, stellarflow.Placement{}, false
 	}
-	placement, placed := stellarflow.PlacementOf(hubCopy)
-	return hubCopy, placed && placement.Cluster == p.connection.Name && placement.ClusterID == p.connection.State().ID() &&
-		placement.WECUID != "" && placement.WECUID == controller.UID
+	placement, found := stellarflow.PlacementOf(hubCopy)
+	return hubCopy, placement, found && placement.Cluster == p.connection.Name
 }
 
 // wanted reports whether the policy that has placed a Workflow lets its pods be mirrored.
 func (p *pods) wanted(ctx context.Context, hubCopy metav1.Object) bool {
 	placement, _ := stellarflow.PlacementOf(hubCopy)
 	var policy v1alpha1.BindingPolicy
-	err := p.Cache.Get(ctx, types.NamespacedName{Name: placement.Policy}, &policy)
+	err := p.Policies.Get(ctx, types.NamespacedName{Name: placement.Policy}, &policy)
 	return err != nil || policy.Annotations[stellarflow.AnnotationMirrorPods] != "false"
 }
 
@@ -228,14 +253,16 @@ func (p *pods) observe(ctx context.Context, key types.NamespacedName) (View, *me
 	watch := p.watch.Load()
 	v := View{Cluster: p.connection.Name, Complete: watch != nil && !watch.IsLost(), Now: p.Now()}
 	var mirror corev1.Pod
-	switch err := p.Cache.Get(ctx, key, &mirror); {
+	switch err := p.Shown.Get(ctx, key, &mirror); {
 	case err == nil:
 		v.Mirror = &mirror
+		hubCopy, _, placed := p.placed(ctx, wec.WorkflowOf(&mirror))
+		v.Stray = !placed || !metav1.IsControlledBy(&mirror, hubCopy)
 	case !apierrors.IsNotFound(err):
 		return v, nil, fmt.Errorf("read pod %s from the cache: %w", key, err)
 	}
 	var node corev1.Node
-	v.Cordoned = p.Cache.Get(ctx, types.NamespacedName{Name: NodeName(v.Cluster)}, &node) == nil && node.Spec.Unschedulable
+	v.Cordoned = p.Shown.Get(ctx, types.NamespacedName{Name: NodeName(v.Cluster)}, &node) == nil && node.Spec.Unschedulable
 	if watch == nil {
 		return v, nil, nil
 	}
@@ -282,12 +309,12 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName) (time.Duratio
 	case Show:
 		return p.show(ctx, key, view, owner)
 	case Remove:
+		p.sayNotPassedOn(view, owner)
 		return 0, p.remove(ctx, view.Mirror)
 	case Delete:
 		return 0, p.passOn(ctx, key, view, owner)
 	case Taken:
-		p.refused(owner, key, "the hub has a Pod of that name already")
-		return every, nil
+		return p.taken(owner, key)
 	case Nothing:
 	}
 	return after, nil
@@ -340,7 +367,11 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 		delete(made.Annotations, stellarflow.AnnotationMirrored) // until it has the status
 		switch mirror, err = hub.Create(ctx, made, metav1.CreateOptions{}); {
 		case apierrors.IsAlreadyExists(err):
-			return time.Second, nil // by us, and the cache does not show it yet, or by somebody else
+			there, err := hub.Get(ctx, want.Name, metav1.GetOptions{})
+			if _, ours := MirrorOf(there); err == nil && !ours {
+				return p.taken(owner, client.ObjectKeyFromObject(want))
+			}
+			return time.Second, nil // the cache does not show it yet
 		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 			return every, nil
 		case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
@@ -389,12 +420,22 @@ func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
 
 // passOn deletes the real pod, as a person has deleted its mirror.
 func (p *pods) passOn(ctx context.Context, key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) error {
-	options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(v.Real.GetUID()))}
+	node, err := p.Hub.CoreV1().Nodes().Get(ctx, NodeName(v.Cluster), metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("look whether pod %s of cluster %s is drained: %w", key, v.Cluster, err)
+	}
+	if node.Spec.Unschedulable { // and the cache will show it
+		return fmt.Errorf("delete pod %s of cluster %s: node %s is cordoned", key, v.Cluster, node.Name)
+	}
+	options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(v.Real.GetUID())), GracePeriodSeconds: v.Deleted.Grace}
 	if v.Mirror != nil {
 		options.GracePeriodSeconds = v.Mirror.DeletionGracePeriodSeconds
 	}
-	err := p.connection.Clients.Pods.Pods(key.Namespace).Delete(ctx, key.Name, options)
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+	err = p.connection.Clients.Pods.Pods(key.Namespace).Delete(ctx, key.Name, options)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil // the watch will tell
+	}
+	if err != nil {
 		return fmt.Errorf("delete pod %s of cluster %s: %w", key, v.Cluster, err)
 	}
 	p.Log.Info("deleted a pod as its mirror was", "cluster", v.Cluster, "pod", key)
@@ -402,23 +443,43 @@ func (p *pods) passOn(ctx context.Context, key types.NamespacedName, v View, own
 	return nil
 }
 
+// sayNotPassedOn says that a pod which a person has deleted is there again, if it is.
+func (p *pods) sayNotPassedOn(v View, owner *metav1.PartialObjectMetadata) {
+	if v.Real == nil || v.Mirror.DeletionTimestamp == nil || v.Mirror.Labels[stellarflow.LabelMirrorOf] != string(v.Real.GetUID()) || !Asked(v.Mirror) {
+		return
+	}
+	why := "that was more than a minute ago when it could be"
+	if v.Cordoned {
+		why = "node " + NodeName(v.Cluster) + " is cordoned: uncordon it"
+	}
+	p.Recorder.Eventf(owner, nil, corev1.EventTypeWarning, eventNotDeleted, "Delete", "pod %s on cluster %s is not deleted although it was here: %s, and delete it again",
+		v.Real.GetName(), string(v.Cluster), why)
+}
+
 // Events on hub copies.
 const (
 	eventPodDeleted  = "PodDeletedOnCluster"
+	eventNotDeleted  = "PodNotDeleted"
 	eventNotMirrored = "PodNotMirrored"
 )
 
 // refused says on the Workflow that a pod is not shown.
 func (p *pods) refused(owner *metav1.PartialObjectMetadata, pod types.NamespacedName, why string) {
-	if p.unseen.set(whose{owner.UID, client.ObjectKeyFromObject(owner)}, pod, fmt.Sprintf("logs from S3 only: pod %s is not mirrored here: %s", pod.Name, oneLine(why))) {
+	if p.unseen.set(whose{owner.UID, client.ObjectKeyFromObject(owner)}, there{p.connection.Name, pod}, fmt.Sprintf("logs from S3 only: pod %s is not mirrored here: %s", pod.Name, oneLine(why))) {
 		p.Recorder.Eventf(owner, nil, corev1.EventTypeWarning, eventNotMirrored, "Mirror", "%s", p.unseen.why(owner.UID))
 		p.connection.Enqueue(client.ObjectKeyFromObject(owner))
 	}
 }
 
+// taken says that a pod's name is another one's on the hub.
+func (p *pods) taken(owner *metav1.PartialObjectMetadata, pod types.NamespacedName) (time.Duration, error) {
+	p.refused(owner, pod, "the hub has a Pod of that name already")
+	return every, nil
+}
+
 // shown takes back what was said of a pod that is shown now, or gone.
 func (p *pods) shown(pod types.NamespacedName) {
-	if workflow, last := p.unseen.clear(pod); last {
+	if workflow, last := p.unseen.clear(there{p.connection.Name, pod}); last {
 		p.connection.Enqueue(workflow)
 	}
 }

@@ -45,13 +45,25 @@ type View struct {
 	Archived time.Time
 	// Read is the version of the real pod that was last read, empty for none.
 	Read string
-	// Deleted is the UID of a real pod whose mirror a person has deleted, and that has gone already.
-	Deleted types.UID
+	// Deleted is a real pod whose mirror a person has deleted, and that has gone already.
+	Deleted Deletion
+	// Stray says that no record places the Workflow that the mirror belongs to on the WEC.
+	Stray bool
 	// Cordoned says that the Node is: whoever deletes pods of it now drains it.
 	Cordoned bool
 	// Complete is false while not all pods of the WEC are known.
 	Complete bool
 	Now      time.Time
+}
+
+// Deletion is what a person has asked for whose mirrored pod had no time to end.
+type Deletion struct {
+	// UID is that of the real pod.
+	UID types.UID
+	// At is when admission saw it asked for.
+	At time.Time
+	// Grace is how long the pod was to have for its end, in seconds; nil for as long as it says itself.
+	Grace *int64
 }
 
 // Next returns the next step for a view, and for Nothing after how long to look again (zero: when something changes).
@@ -63,17 +75,14 @@ func Next(v View) (Step, time.Duration) {
 		}
 		return Nothing, 0
 	}
-	labels := v.Mirror.Labels
-	switch ours := labels[stellarflow.LabelMirrorOf] != ""; {
-	case !ours && wanted:
+	switch cluster, ours := MirrorOf(v.Mirror); {
+	case !ours && wanted, ours && cluster != v.Cluster && wanted: // another WEC's looks after it
 		return Taken, 0
-	case ours && labels[stellarflow.LabelCluster] != string(v.Cluster) && wanted: // another WEC's, which looks after it
-		return Nothing, time.Second
-	case !ours, labels[stellarflow.LabelCluster] != string(v.Cluster):
+	case !ours, cluster != v.Cluster:
 		return Nothing, 0
 	case wanted:
 		return keep(v)
-	case v.Real == nil && !v.Complete:
+	case v.Real == nil && !v.Complete && !v.Stray:
 		return Nothing, 0
 	}
 	return Remove, 0
@@ -86,7 +95,7 @@ func (v View) archived() bool {
 
 // begin decides for a pod that is to be shown and is not.
 func begin(v View) Step {
-	switch deleted := v.Deleted == v.Real.GetUID(); {
+	switch deleted := v.Deleted.UID == v.Real.GetUID() && v.Now.Sub(v.Deleted.At) < stale; {
 	case deleted && v.Real.GetDeletionTimestamp() != nil:
 		return Nothing
 	case deleted && !v.Cordoned:

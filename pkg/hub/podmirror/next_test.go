@@ -37,6 +37,11 @@ func asked(at time.Time) func(*corev1.Pod) {
 	}
 }
 
+// elsewhere makes a mirror another cluster's.
+func elsewhere(p *corev1.Pod) {
+	p.Labels[stellarflow.LabelCluster], p.Spec.NodeName = "cluster2", NodeName("cluster2")
+}
+
 func TestNext(t *testing.T) {
 	now := ended.Add(time.Hour)
 	terminating := running()
@@ -59,8 +64,11 @@ func TestNext(t *testing.T) {
 		"Unknown":       {"whether it is gone is not known", View{Mirror: mirror(t)}, Nothing, 0},
 		"Taken":         {"the hub's own pod has the name", View{Real: running(), Wanted: true, Mirror: mirror(t, func(p *corev1.Pod) { p.Labels = nil })}, Taken, 0},
 		"TakenUnwanted": {"nobody wants it", View{Mirror: mirror(t, func(p *corev1.Pod) { p.Labels = nil }), Complete: true}, Nothing, 0},
-		"Elsewhere":     {"another cluster's mirror has the name", View{Real: running(), Wanted: true, Mirror: mirror(t, func(p *corev1.Pod) { p.Labels[stellarflow.LabelCluster] = "cluster2" })}, Nothing, time.Second},
-		"ElsewhereGone": {"another cluster's mirror is none of ours", View{Mirror: mirror(t, func(p *corev1.Pod) { p.Labels[stellarflow.LabelCluster] = "cluster2" }), Complete: true}, Nothing, 0},
+		"Elsewhere":     {"another cluster's mirror has the name", View{Real: running(), Wanted: true, Mirror: mirror(t, elsewhere)}, Taken, 0},
+		"ElsewhereGone": {"another cluster's mirror is none of ours", View{Mirror: mirror(t, elsewhere), Complete: true}, Nothing, 0},
+		"Labelled":      {"a pod of the hub's own has our labels", View{Mirror: mirror(t, func(p *corev1.Pod) { p.Spec.NodeName = "worker" }), Complete: true, Stray: true}, Nothing, 0},
+		"LabelledTaken": {"and the name", View{Real: running(), Wanted: true, Mirror: mirror(t, func(p *corev1.Pod) { p.Spec.NodeName = "worker" })}, Taken, 0},
+		"Stray":         {"its Workflow is not placed here any more", View{Mirror: mirror(t), Stray: true}, Remove, 0},
 		"JustArchived":  {"it lingers", View{Real: running(), Wanted: true, Mirror: mirror(t), Read: "real/7", Archived: now.Add(-5 * time.Second)}, Nothing, 10 * time.Second},
 		"Archived":      {"the log is in S3", View{Real: running(), Wanted: true, Mirror: mirror(t), Read: "real/7", Archived: now.Add(-Lingers), Complete: true}, Remove, 0},
 		"ArchivedGone":  {"and stays away", View{Real: running(), Wanted: true, Read: "real/7", Archived: now.Add(-Lingers)}, Nothing, 0},
@@ -74,10 +82,11 @@ func TestNext(t *testing.T) {
 		"DeletedBefore":  {"it was going before anybody asked", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now), going(now.Add(-10*time.Second)))}, Remove, 0},
 		"AwayTenMinutes": {"the manager was away", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now.Add(-10*time.Minute)), going(now.Add(-10*time.Minute)))}, Remove, 0},
 		"Drained":        {"the node is drained", View{Real: running(), Wanted: true, Cordoned: true, Mirror: mirror(t, asked(now), going(now))}, Remove, 0},
-		"Forced":         {"deleted at once by a person", View{Real: running(), Wanted: true, Deleted: "real"}, Delete, 0},
-		"ForcedDrain":    {"drained at once", View{Real: running(), Wanted: true, Deleted: "real", Cordoned: true}, Show, 0},
-		"ForcedPassed":   {"it goes", View{Real: terminating, Wanted: true, Deleted: "real"}, Nothing, 0},
-		"ForcedOther":    {"it was another pod", View{Real: running(), Wanted: true, Deleted: "old"}, Show, 0},
+		"Forced":         {"deleted at once by a person", View{Real: running(), Wanted: true, Deleted: Deletion{UID: "real", At: now}}, Delete, 0},
+		"ForcedDrain":    {"drained at once", View{Real: running(), Wanted: true, Deleted: Deletion{UID: "real", At: now}, Cordoned: true}, Show, 0},
+		"ForcedLongAgo":  {"and the cluster was away", View{Real: running(), Wanted: true, Deleted: Deletion{UID: "real", At: now.Add(-time.Minute)}}, Show, 0},
+		"ForcedPassed":   {"it goes", View{Real: terminating, Wanted: true, Deleted: Deletion{UID: "real", At: now}}, Nothing, 0},
+		"ForcedOther":    {"it was another pod", View{Real: running(), Wanted: true, Deleted: Deletion{UID: "old", At: now}}, Show, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.view.Cluster, tc.view.Now = "cluster1", now

@@ -20,6 +20,12 @@ func OfCluster(node metav1.Object) (stellarflow.ClusterName, bool) {
 	return name, name != "" && node.GetName() == NodeName(name)
 }
 
+// MirrorOf returns the WEC of which a Pod of the hub mirrors one, false for a Pod that is none of ours, whatever its labels say.
+func MirrorOf(pod *corev1.Pod) (stellarflow.ClusterName, bool) {
+	name := stellarflow.ClusterName(pod.Labels[stellarflow.LabelCluster])
+	return name, pod.Labels[stellarflow.LabelMirrorOf] != "" && name.Validate() == nil && pod.Spec.NodeName == NodeName(name)
+}
+
 // Endpoint is where the API server of the hub asks for what is to be had of pods: the leader's.
 type Endpoint struct {
 	// Host is its IP address, Port its TCP port.
@@ -44,18 +50,28 @@ func Node(cluster stellarflow.ClusterName) *corev1.Node {
 // version is what a virtual Node gives as its kubelet's.
 const version = "v0.0.0-stellarflow"
 
-// NodeStatus returns the status of a virtual Node: Ready as long as its WEC is connected.
+// ConditionConnected is the type of the condition of a virtual Node that says whether its WEC is connected. It is Ready all the same as long as a
+// manager leads: of Nodes that are not Ready the node lifecycle controller counts how many there are, and stops evicting from others if they are
+// many (k8s.io/kubernetes pkg/controller/nodelifecycle, ComputeZoneState).
+const ConditionConnected corev1.NodeConditionType = stellarflow.ConditionConnected
+
+// NodeStatus returns the status of a virtual Node.
 func NodeStatus(state cluster.State, at Endpoint, now time.Time) corev1.NodeStatus {
 	none := corev1.ResourceList{corev1.ResourcePods: resource.Quantity{}, corev1.ResourceCPU: resource.Quantity{}, corev1.ResourceMemory: resource.Quantity{}}
-	ready := corev1.NodeCondition{
-		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Connected", Message: "cluster " + string(state.Name) + " is connected",
-		LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(state.Since),
+	beat := metav1.NewTime(now)
+	connected := corev1.NodeCondition{
+		Type: ConditionConnected, Status: corev1.ConditionTrue, Reason: "Connected", Message: "cluster " + string(state.Name) + " is connected",
+		LastHeartbeatTime: beat, LastTransitionTime: metav1.NewTime(state.Since),
 	}
 	if !state.Connected {
-		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "NotConnected", oneLine("cluster "+string(state.Name)+" cannot be used: "+state.Message)
+		connected.Status, connected.Reason, connected.Message = corev1.ConditionFalse, "NotConnected", oneLine("cluster "+string(state.Name)+" cannot be used: "+state.Message)
+	}
+	ready := corev1.NodeCondition{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "HubManager", Message: "the hub manager shows the pods of cluster " + string(state.Name) + " here",
+		LastHeartbeatTime: beat, LastTransitionTime: beat,
 	}
 	return corev1.NodeStatus{
-		Capacity: none, Allocatable: none, Conditions: []corev1.NodeCondition{ready},
+		Capacity: none, Allocatable: none, Conditions: []corev1.NodeCondition{ready, connected},
 		Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: at.Host}},
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: at.Port}},
 		NodeInfo:        corev1.NodeSystemInfo{KubeletVersion: version},

@@ -40,7 +40,7 @@ func TestChange(t *testing.T) {
 	status := corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: "NetworkUnavailable", Status: corev1.ConditionFalse}}}
 	beats := func() time.Time { return status.Conditions[1].LastHeartbeatTime.Time }
 	change(&status, at(0))
-	if len(status.Conditions) != 2 || status.Conditions[0].Type != "NetworkUnavailable" || status.Conditions[1].Status != corev1.ConditionTrue {
+	if len(status.Conditions) != 3 || status.Conditions[0].Type != "NetworkUnavailable" || status.Conditions[1].Status != corev1.ConditionTrue {
 		t.Fatalf("conditions %v", status.Conditions)
 	}
 	if !status.Allocatable.Pods().IsZero() || status.DaemonEndpoints.KubeletEndpoint.Port != 10250 || status.Addresses[0].Address != "10.0.0.1" {
@@ -49,8 +49,8 @@ func TestChange(t *testing.T) {
 	if change(&status, at(time.Minute)); !beats().Equal(ended) {
 		t.Error("it is written although it says the same")
 	}
-	if change(&status, at(statusEvery)); !beats().Equal(ended.Add(statusEvery)) {
-		t.Error("it is not written although that was long ago")
+	if change(&status, at(statusEvery)); !beats().Equal(ended.Add(statusEvery)) || !status.Conditions[1].LastTransitionTime.Time.Equal(ended) {
+		t.Error("it is not written although that was long ago, or as a change")
 	}
 	status.Conditions[1].Status = corev1.ConditionUnknown // by the node lifecycle controller
 	if change(&status, at(statusEvery)); status.Conditions[1].Status != corev1.ConditionTrue {
@@ -58,7 +58,11 @@ func TestChange(t *testing.T) {
 	}
 	state.Connected, state.Message, state.Since = false, "it does not answer\x1b[2J", ended.Add(time.Hour)
 	change(&status, at(time.Hour))
-	if ready := status.Conditions[1]; ready.Status != corev1.ConditionFalse || ready.Message != "cluster cluster1 cannot be used: it does not answer\ufffd[2J" || !ready.LastTransitionTime.Equal(&metav1.Time{Time: state.Since}) {
-		t.Errorf("%+v", ready)
+	if ready := status.Conditions[1]; ready.Type != corev1.NodeReady || ready.Status != corev1.ConditionTrue {
+		t.Errorf("many clusters that are away would keep the hub from evicting: %+v", ready)
+	}
+	said := status.Conditions[2]
+	if said.Type != ConditionConnected || said.Status != corev1.ConditionFalse || said.Message != "cluster cluster1 cannot be used: it does not answer\ufffd[2J" || !said.LastTransitionTime.Equal(&metav1.Time{Time: state.Since}) {
+		t.Errorf("%+v", said)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -44,10 +45,10 @@ type Fleet interface {
 // manager.Runnable that needs leader election: the address on the Nodes is the leader's.
 type Nodes struct {
 	Hub kubernetes.Interface
-	// Cache has the virtual Nodes, the mirrored pods and the inventory.
-	Cache    client.Reader
-	Fleet    Fleet
-	Mirrorer *Mirrorer
+	// Shown has the virtual Nodes and the mirrored pods, Cache the inventory.
+	Shown, Cache client.Reader
+	Fleet        Fleet
+	Mirrorer     *Mirrorer
 	// Endpoint is where this process serves what is asked of pods.
 	Endpoint Endpoint
 	Log      logr.Logger
@@ -87,7 +88,7 @@ func (n *Nodes) ensure(ctx context.Context, state cluster.State) error {
 		return nil // what is said of it may change in a moment
 	}
 	want, node := Node(state.Name), &corev1.Node{}
-	switch err := n.Cache.Get(ctx, client.ObjectKeyFromObject(want), node); {
+	switch err := n.Shown.Get(ctx, client.ObjectKeyFromObject(want), node); {
 	case apierrors.IsNotFound(err):
 		if node, err = n.Hub.CoreV1().Nodes().Create(ctx, want, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("create node %s: %w", want.Name, err)
@@ -115,18 +116,21 @@ func (n *Nodes) ensure(ctx context.Context, state cluster.State) error {
 // change brings a Node's status up to date. What others have written, conditions of other types say, stays; a condition that says the same is
 // written again only so often.
 func change(status *corev1.NodeStatus, want corev1.NodeStatus) {
-	ready := want.Conditions[0]
-	conditions := make([]corev1.NodeCondition, 0, len(status.Conditions)+1)
-	for _, condition := range status.Conditions {
-		if condition.Type != ready.Type {
-			conditions = append(conditions, condition)
-			continue
+	conditions := slices.DeleteFunc(slices.Clone(status.Conditions), func(c corev1.NodeCondition) bool {
+		return slices.ContainsFunc(want.Conditions, func(ours corev1.NodeCondition) bool { return ours.Type == c.Type })
+	})
+	for _, ours := range want.Conditions {
+		i := slices.IndexFunc(status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == ours.Type })
+		if i >= 0 {
+			before := status.Conditions[i]
+			if before.Status == ours.Status && before.Reason == ours.Reason && before.Message == ours.Message && ours.LastHeartbeatTime.Sub(before.LastHeartbeatTime.Time) < statusEvery {
+				ours = before
+			} else if before.Status == ours.Status {
+				ours.LastTransitionTime = before.LastTransitionTime
+			}
 		}
-		if condition.Status == ready.Status && condition.Reason == ready.Reason && condition.Message == ready.Message && ready.LastHeartbeatTime.Sub(condition.LastHeartbeatTime.Time) < statusEvery {
-			ready = condition
-		}
+		conditions = append(conditions, ours)
 	}
-	conditions = append(conditions, ready)
 	want.Conditions = conditions
 	want.Images, want.VolumesInUse, want.VolumesAttached = status.Images, status.VolumesInUse, status.VolumesAttached
 	*status = want
@@ -161,7 +165,7 @@ func (n *Nodes) sweep(ctx context.Context) error {
 	var nodes corev1.NodeList
 	var mirrors corev1.PodList
 	for _, list := range []client.ObjectList{&nodes, &mirrors} {
-		if err := n.Cache.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		if err := n.Shown.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return fmt.Errorf("list what stands for clusters: %w", err)
 		}
 	}
@@ -180,7 +184,11 @@ func (n *Nodes) sweep(ctx context.Context) error {
 	var problems []error
 	for i := range mirrors.Items {
 		mirror := &mirrors.Items[i]
-		gone, err := check(stellarflow.ClusterName(mirror.Labels[stellarflow.LabelCluster]))
+		name, ours := MirrorOf(mirror)
+		if !ours {
+			continue
+		}
+		gone, err := check(name)
 		if err == nil && gone {
 			err = n.Mirrorer.remove(ctx, mirror)
 		}

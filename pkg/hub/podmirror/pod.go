@@ -63,6 +63,9 @@ func Render(pod *corev1.Pod, owner metav1.Object, cluster stellarflow.ClusterNam
 		},
 		Status: status(pod),
 	}
+	if grace := pod.Spec.TerminationGracePeriodSeconds; grace != nil && *grace >= 0 { // who deletes it means what the real one has
+		mirror.Spec.TerminationGracePeriodSeconds = ptr.To(*grace)
+	}
 	for key, value := range notInjected {
 		mirror.Annotations[key] = value
 	}

@@ -30,7 +30,7 @@ func running() *corev1.Pod {
 			}},
 		},
 		Spec: corev1.PodSpec{
-			NodeName: "worker", RestartPolicy: corev1.RestartPolicyNever, PriorityClassName: "high", Priority: ptr.To[int32](1000), ServiceAccountName: "robot", HostNetwork: true,
+			NodeName: "worker", TerminationGracePeriodSeconds: ptr.To[int64](600), RestartPolicy: corev1.RestartPolicyNever, PriorityClassName: "high", Priority: ptr.To[int32](1000), ServiceAccountName: "robot", HostNetwork: true,
 			Volumes: []corev1.Volume{{Name: "secret"}},
 			InitContainers: []corev1.Container{
 				{Name: "init", Image: "argoexec"}, {Name: "proxy", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)},
@@ -100,6 +100,7 @@ spec:
   restartPolicy: Never
   automountServiceAccountToken: false
   enableServiceLinks: false
+  terminationGracePeriodSeconds: 600
   tolerations: [{operator: Exists}]
   securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
   initContainers:

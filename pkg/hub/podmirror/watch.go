@@ -32,6 +32,11 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 				gone = unknown.Obj
 			}
 			enqueue(gone)
+			if pod, ok := gone.(*corev1.Pod); ok { // its name is free for another cluster's
+				for _, p := range m.all() {
+					p.queue.Add(client.ObjectKeyFromObject(pod))
+				}
+			}
 		},
 	})
 	if err != nil {
@@ -40,10 +45,10 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 	_, err = workflows.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, next any) {
 		before, after := placed(old), placed(next)
 		if before != after {
-			m.enqueueWorkflow(before)
-			m.enqueueWorkflow(after)
+			m.enqueueWorkflow(ctx, before)
+			m.enqueueWorkflow(ctx, after)
 		}
-	}, DeleteFunc: func(gone any) { m.enqueueWorkflow(placed(gone)) }})
+	}, DeleteFunc: func(gone any) { m.enqueueWorkflow(ctx, placed(gone)) }})
 	if err != nil {
 		return fmt.Errorf("watch the Workflows: %w", err)
 	}
@@ -90,10 +95,11 @@ func (m *Mirrorer) went(mirror *corev1.Pod) {
 		return
 	}
 	ask, asked := AskOf(mirror)
-	if p := m.of(stellarflow.ClusterName(mirror.Labels[stellarflow.LabelCluster])); asked && p != nil && m.Now().Sub(ask.Time) < within {
+	name, ours := MirrorOf(mirror)
+	if p := m.of(name); ours && asked && p != nil && m.Now().Sub(ask.Time) < within {
 		p.known.Lock()
 		defer p.known.Unlock()
-		p.deleted[client.ObjectKeyFromObject(mirror)] = types.UID(mirror.Labels[stellarflow.LabelMirrorOf])
+		p.deleted[client.ObjectKeyFromObject(mirror)] = Deletion{UID: types.UID(mirror.Labels[stellarflow.LabelMirrorOf]), At: ask.Time, Grace: mirror.DeletionGracePeriodSeconds}
 	}
 }
 
@@ -119,7 +125,7 @@ func (m *Mirrorer) enqueue(name stellarflow.ClusterName, pod types.NamespacedNam
 	}
 }
 
-func (m *Mirrorer) enqueueWorkflow(at where) {
+func (m *Mirrorer) enqueueWorkflow(ctx context.Context, at where) {
 	p := m.of(at.cluster)
 	if p == nil {
 		return
@@ -129,23 +135,53 @@ func (m *Mirrorer) enqueueWorkflow(at where) {
 			p.queue.Add(client.ObjectKeyFromObject(pod))
 		}
 	}
+	var mirrors corev1.PodList // while the WEC is away there may be these only
+	err := m.Shown.List(ctx, &mirrors, client.InNamespace(at.workflow.Namespace), client.UnsafeDisableDeepCopy,
+		client.MatchingLabels{stellarflow.ArgoLabelWorkflow: at.workflow.Name, stellarflow.LabelCluster: string(at.cluster)})
+	if err != nil {
+		m.Log.Error(err, "list the mirrored pods", "workflow", at.workflow)
+	}
+	for i := range mirrors.Items {
+		p.queue.Add(client.ObjectKeyFromObject(&mirrors.Items[i]))
+	}
 }
 
-// Find returns the connection to the WEC where the pod runs that is mirrored under a name, and that pod's UID. It is false if the hub's record places no
-// Workflow there that controls the pod, or if it is not to be mirrored.
+// Find returns the connection to the WEC where the pod runs that is mirrored under a name, and that pod's UID. It is false if the hub's record
+// places no Workflow there that controls the pod, or if there is no mirror of just that pod: another WEC may have one of the same name.
 func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (*cluster.Connection, types.UID, bool) {
-	for _, p := range m.all() {
-		watch := p.watch.Load()
-		if watch == nil {
-			continue
-		}
-		pod := watch.Get(key)
-		if pod == nil {
-			continue
-		}
-		if hubCopy, ours := p.owner(ctx, pod); ours && p.wanted(ctx, hubCopy) {
-			return p.connection, pod.UID, true
-		}
+	var mirror corev1.Pod
+	if m.Shown.Get(ctx, key, &mirror) != nil {
+		return nil, "", false
 	}
-	return nil, "", false
+	name, ours := MirrorOf(&mirror)
+	p := m.of(name)
+	if !ours || p == nil {
+		return nil, "", false
+	}
+	watch := p.watch.Load()
+	if watch == nil {
+		return nil, "", false
+	}
+	pod := watch.Get(key)
+	if pod == nil || string(pod.UID) != mirror.Labels[stellarflow.LabelMirrorOf] {
+		return nil, "", false
+	}
+	hubCopy, owned := p.owner(ctx, pod)
+	return p.connection, pod.UID, owned && p.wanted(ctx, hubCopy)
+}
+
+// Check reports whether the pod that Find has found is still what runs under its name on its WEC: that is asked there.
+func (m *Mirrorer) Check(ctx context.Context, connection *cluster.Connection, key types.NamespacedName, uid types.UID) error {
+	pod, err := connection.Clients.Pods.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("look at pod %s of cluster %s: %w", key, connection.Name, err)
+	}
+	p := m.of(connection.Name)
+	if p == nil || pod.UID != uid {
+		return fmt.Errorf("pod %s of cluster %s is another one by now: ask again", key, connection.Name)
+	}
+	if _, owned := p.owner(ctx, pod); !owned {
+		return fmt.Errorf("pod %s of cluster %s is no Workflow's of this hub any more", key, connection.Name)
+	}
+	return nil
 }
