@@ -19,6 +19,7 @@ type suite struct {
 var shared = []suite{
 	{"truth", testTruth},
 	{"dependencies", testDependencies},
+	{"live-logs", testLiveLogs},
 	{"cron", testCron},
 	{"move", testMove},
 	{"entry", testEntry},
@@ -41,6 +42,7 @@ var shared = []suite{
 
 // alone are the suites that disturb the fleet: they run after the others, one by one, in this order.
 var alone = []suite{
+	{"streams", testStreams},
 	{"outage", testOutage},
 	{"operations", testOperations},
 	{"crash", testCrash},

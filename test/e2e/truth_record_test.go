@@ -196,7 +196,7 @@ func shapeOf(t *testing.T, object metav1.Object, end truth.State) map[string]any
 	return shape
 }
 
-// podWatch notes the pods of Workflows on a cluster.
+// podWatch notes the pods of Workflows that run on a cluster.
 type podWatch struct {
 	stream *watchtools.RetryWatcher
 	done   chan struct{}
@@ -210,11 +210,11 @@ type podWatcher struct {
 }
 
 func (w podWatcher) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	options.LabelSelector = stellarflow.ArgoLabelWorkflow
+	options.LabelSelector = podsHere
 	return w.c.core.CoreV1().Pods(w.namespace).Watch(ctx, options)
 }
 
-// watchPods watches the pods of Workflows of a namespace from now on.
+// watchPods watches the pods of Workflows of a namespace that run on the cluster from now on.
 func (c *cluster) watchPods(t *testing.T, namespace string) *podWatch {
 	t.Helper()
 	list, err := c.core.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})

@@ -267,11 +267,14 @@ func nodesOf(workflow *wfv1.Workflow, kind wfv1.NodeType) map[string]wfv1.NodeSt
 	return nodes
 }
 
-// pods are the names of the pods of a namespace that belong to Workflows, of one if it is named.
+// podsHere selects the pods of Workflows that run on a cluster: on the hub without those that show the pods of other clusters.
+const podsHere = stellarflow.ArgoLabelWorkflow + ",!" + stellarflow.LabelMirrorOf
+
+// pods are the pods of a namespace that belong to Workflows and run on the cluster, of one Workflow if it is named.
 func (c *cluster) pods(ctx context.Context, namespace, workflow string) ([]corev1.Pod, error) {
-	selector := stellarflow.ArgoLabelWorkflow
+	selector := podsHere
 	if workflow != "" {
-		selector += "=" + workflow
+		selector += "," + stellarflow.ArgoLabelWorkflow + "=" + workflow
 	}
 	list, err := c.core.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
@@ -280,7 +283,7 @@ func (c *cluster) pods(ctx context.Context, namespace, workflow string) ([]corev
 	return list.Items, nil
 }
 
-// countPods is the number of pods of a Workflow on a cluster.
+// countPods is the number of pods of a Workflow that run on a cluster.
 func (c *cluster) countPods(t *testing.T, namespace, workflow string) int {
 	t.Helper()
 	pods, err := c.pods(t.Context(), namespace, workflow)

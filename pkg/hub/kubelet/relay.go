@@ -123,7 +123,9 @@ func (e exchange) RoundTrip(request *http.Request) (*http.Response, error) {
 			_ = answer.Body.Close()
 			return nil, errors.New("it switched to another protocol on a connection that cannot be written to")
 		}
-		passed.Body = end{both}
+		// What is written for a body of unknown length, or for an answer to POST, is "Connection: close" and a length, of which an API server takes the
+		// first for a refusal to upgrade.
+		passed.Body, passed.ContentLength, passed.Request = end{both}, 0, nil
 		return passed, nil
 	case answer.StatusCode == http.StatusOK && e.ask.kind == kindLog:
 		passed.Body = logBody{answer.Body, e.ctx}

@@ -74,6 +74,9 @@ func TestUpgrade(t *testing.T) {
 			if response.StatusCode != http.StatusSwitchingProtocols || response.Header.Get("Upgrade") != tc.protocol || response.Header.Get("X-Stream-Protocol-Version") != "v4.channel.k8s.io" || response.Header.Get("Set-Cookie") != "" {
 				t.Fatalf("the answer is %s %v", response.Status, response.Header)
 			}
+			if got := response.Header.Values("Connection"); len(got) != 1 || got[0] != "Upgrade" || response.Header.Get("Content-Length") != "" {
+				t.Errorf("an API server takes this for no upgrade: %v", response.Header)
+			}
 			if got := <-asked; got != tc.asks {
 				t.Errorf("the cluster is asked for %s, want %s", got, tc.asks)
 			}
