@@ -8,12 +8,14 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // What a WEC may answer, in bytes and unpacked: a hub that reads more than it has memory for is gone for every other cluster too.
 const (
-	// MaxList bounds a list: 20,000 Workflows' metadata of 3 KiB.
+	// MaxList bounds a list of Workflows or pods: the metadata of 20,000 of them, of 3 KiB each.
 	MaxList = 64 << 20
 	// MaxObject bounds every other answer, and each event of a watch: an API server's own limit for an object is about 1.5 MiB in
 	// etcd and 3 MiB in a request (k8s.io/apiserver pkg/server/config.go, MaxRequestBodyBytes).
@@ -37,20 +39,28 @@ type TooLargeError struct {
 func (e *TooLargeError) Error() string {
 	remedy := "check what answers there"
 	switch {
+	case e.Limit == MaxList && strings.HasSuffix(e.Request, podsSuffix):
+		remedy = "delete finished Workflows there, whose pods it still has, or let them delete their pods (podGC)"
 	case e.Limit == MaxList:
 		remedy = "delete finished Workflows of this hub, or send fewer at a time to this cluster"
-	case strings.Contains(e.Request, "/"+stellarflow.Workflows.Resource):
+	case strings.Contains(e.Request, workflowsSuffix):
 		remedy = "delete that Workflow there, or split it into smaller ones"
 	}
 	return fmt.Sprintf("the answer of cluster %s to %s is larger than the %d MiB that are read of a cluster: %s", e.Cluster, e.Request, e.Limit>>20, remedy)
 }
+
+// How the paths of lists that may be long end.
+var (
+	workflowsSuffix = "/" + stellarflow.Workflows.Resource
+	podsSuffix      = "/" + string(corev1.ResourcePods)
+)
 
 // limit makes the body of an answer fail beyond what its request may bring. It counts what the transport has unpacked, so a small
 // answer that unpacks into a large one is caught on the way.
 func limit(cluster string, request *http.Request, response *http.Response, idle time.Duration) (*http.Response, error) {
 	most, what := int64(MaxObject), request.Method+" "+request.URL.Path
 	watch := isWatch(request)
-	if request.Method == http.MethodGet && strings.HasSuffix(request.URL.Path, "/"+stellarflow.Workflows.Resource) && !watch {
+	if request.Method == http.MethodGet && !watch && (strings.HasSuffix(request.URL.Path, workflowsSuffix) || strings.HasSuffix(request.URL.Path, podsSuffix)) {
 		most = MaxList
 	}
 	large := &TooLargeError{cluster, what, most}

@@ -37,6 +37,7 @@ func (r *repeat) Read(p []byte) (int, error) {
 
 func TestLimit(t *testing.T) {
 	const list, watch, object = "/apis/argoproj.io/v1alpha1/workflows", "/apis/argoproj.io/v1alpha1/workflows?watch=true", "/apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w"
+	const pods, pod = "/api/v1/pods", "/api/v1/namespaces/argo/pods/w-main-1"
 	mebi := strings.Repeat("x", 1<<20)
 	event := `{"type":"ADDED","object":{"a":"}\"{` + mebi + `"}}` + "\n"
 	cases := map[string]struct {
@@ -52,6 +53,11 @@ func TestLimit(t *testing.T) {
 		"SaidLarge":     {"what says that it is too large is not read", object, "", 0, MaxObject + 1, true},
 		"List":          {"many Workflows", list, mebi, 64, -1, false},
 		"LargeList":     {"more than the hub has memory for", list, mebi, 65, -1, true},
+		"Pods":          {"so many Workflows have many pods", pods, mebi, 64, -1, false},
+		"PodsOfOne":     {"in one namespace too", "/api/v1/namespaces/argo/pods", mebi, 64, -1, false},
+		"LargePods":     {"more than the hub has memory for", pods, mebi, 65, -1, true},
+		"LargePod":      {"one pod is one object", pod, mebi, 9, -1, true},
+		"WatchPods":     {"each event of a watch is one object", pods + "?watch=true", `{"a":"` + mebi, 9, -1, true},
 		"Watch":         {"a watch goes on for ever", watch, event, 100, -1, false},
 		"LargeEvent":    {"one event that never ends", watch, `{"a":"` + mebi, 9, -1, true},
 		"SpreadEvent":   {"its line breaks do not help it", watch, `{"a":{},` + "\n" + strings.Repeat(" ", 1<<20), 9, -1, true},
@@ -135,6 +141,8 @@ func TestTooLargeSaysWhat(t *testing.T) {
 	}{
 		{"GET /version", MaxObject, "the answer of cluster edge to GET /version is larger than the 8 MiB that are read of a cluster: check what answers there"},
 		{"GET " + workflowsPath, MaxList, "the answer of cluster edge to GET /apis/argoproj.io/v1alpha1/workflows is larger than the 64 MiB that are read of a cluster: delete finished Workflows of this hub, or send fewer at a time to this cluster"},
+		{"GET /api/v1/pods", MaxList, "the answer of cluster edge to GET /api/v1/pods is larger than the 64 MiB that are read of a cluster: delete finished Workflows there, whose pods it still has, or let them delete their pods (podGC)"},
+		{"GET /api/v1/namespaces/argo/pods/w-main-1", MaxObject, "the answer of cluster edge to GET /api/v1/namespaces/argo/pods/w-main-1 is larger than the 8 MiB that are read of a cluster: check what answers there"},
 		{"GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w", MaxObject, "the answer of cluster edge to GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w is larger than the 8 MiB that are read of a cluster: delete that Workflow there, or split it into smaller ones"},
 	} {
 		if got := (&TooLargeError{"edge", tc.request, tc.limit}).Error(); got != tc.want {

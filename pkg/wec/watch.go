@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +28,7 @@ type Watch struct {
 	synced   cache.ResourceEventHandlerRegistration
 	lose     func()
 	lost     chan struct{}
+	failed   atomic.Pointer[error]
 }
 
 // NewWatch prepares a watch on the Workflows with the label stellarflow.io/origin=hubID. changed is called for each that
@@ -48,7 +50,10 @@ func (c *Clients) newWatch(resource schema.GroupVersionResource, selector string
 	if err := w.informer.SetTransform(strip); err != nil {
 		return nil, fmt.Errorf("prepare the watch: %w", err)
 	}
-	if err := w.informer.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) { w.lose() }); err != nil {
+	if err := w.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+		w.failed.Store(&err)
+		w.lose()
+	}); err != nil {
 		return nil, fmt.Errorf("prepare the watch: %w", err)
 	}
 	notify := func(object any) {
@@ -106,6 +111,15 @@ func (w *Watch) IsLost() bool {
 	default:
 		return false
 	}
+}
+
+// Err returns why the list or the watch has failed last, nil if it has not, or if a request broke off and no other one was made since. What
+// it says of the cluster's answers is the cluster's: see Plain.
+func (w *Watch) Err() error {
+	if err := w.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Get returns the cached metadata of an object, or nil. It must not be changed.

@@ -1,10 +1,15 @@
 package wec
 
 import (
+	"context"
+	"net/http"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -86,6 +91,31 @@ func TestWatchBeforeItRuns(t *testing.T) {
 	}
 	if got := w.Get(types.NamespacedName{Namespace: "argo", Name: "pod"}); got != nil {
 		t.Errorf("what is no metadata is returned: %v", got)
+	}
+}
+
+// TestWatchSaysWhyItIsLost: who uses it can tell what the WEC forbids from what has failed.
+func TestWatchSaysWhyItIsLost(t *testing.T) {
+	clients, _ := dial(t, answer(http.StatusForbidden, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","message":"no pods for you","code":403}`))
+	w, err := clients.NewPodWatch(func(types.NamespacedName) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Err() != nil {
+		t.Errorf("before it runs its error is %v", w.Err())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { w.Run(ctx) })
+	defer group.Wait()
+	defer cancel()
+	select {
+	case <-w.Lost():
+	case <-time.After(30 * time.Second):
+		t.Fatal("it is not lost")
+	}
+	if err := w.Err(); !apierrors.IsForbidden(err) {
+		t.Errorf("the error is %v", err)
 	}
 }
 
