@@ -34,8 +34,8 @@ const (
 	most = 5000
 	// every is how often all pods are looked at although nothing has changed.
 	every = 30 * time.Second
-	// again is how long after its end a watch is begun anew, and how long a pod waits for what is about to be known.
-	again = time.Second
+	// again is how long after its end a watch is begun anew, at first and at most, and how long a pod waits for what is about to be known.
+	again, longest = time.Second, 10*time.Second
 	// A pod that keeps failing is tried again after 100 ms at first and never less often than every minute.
 	firstBackoff, lastBackoff = 100 * time.Millisecond, time.Minute
 )
@@ -117,9 +117,15 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	group.Go(func() { wait.JitterUntilWithContext(ctx, p.enqueueAll, every, 0.1, true) })
 	for pause := again; ctx.Err() == nil; {
 		began := p.Now()
-		p.follow(ctx)
-		if pause = min(2*pause, lastBackoff); p.Now().Sub(began) > lastBackoff {
+		err := p.follow(ctx)
+		switch {
+		case apierrors.IsForbidden(err):
+			p.Log.Info("the pods of a cluster are not shown: the hub may not watch them there, run stellarflow join again", "cluster", connection.Name, "error", wec.Plain(err))
+			pause = lastBackoff
+		case p.Now().Sub(began) > longest:
 			pause = again
+		default:
+			pause = min(2*pause, longest)
 		}
 		select {
 		case <-ctx.Done():
@@ -130,12 +136,11 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	group.Wait()
 }
 
-// follow watches until the watch is lost or ctx ends. What the last one has shown is used until this one is complete.
-func (p *pods) follow(ctx context.Context) {
+// follow watches until the watch is lost, and returns why, or ctx ends. What the last one has shown is used until this one is complete.
+func (p *pods) follow(ctx context.Context) error {
 	watch, err := p.connection.Clients.NewPodWatch(p.queue.Add)
 	if err != nil {
-		p.Log.Error(err, "watch the pods", "cluster", p.connection.Name)
-		return
+		return err
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -147,9 +152,9 @@ func (p *pods) follow(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-watch.Lost():
-			return
+			return watch.Err()
 		case <-complete:
 			p.watch.Store(watch)
 			p.enqueueAll(ctx)
