@@ -183,6 +183,9 @@ func (i *installed) finish(ctx context.Context, env Env, hub client.Client, o in
 			env.sayf("warning: Argo's server: %v", failed)
 		}
 	}
+	if err == nil && unmirrored {
+		err = awaitUnmirrored(ctx, hub, o.timeout)
+	}
 	if err == nil && unmirrored { // no manager makes them again
 		err = removeVirtual(ctx, hub, func(what string) { env.sayf("deleted %s", what) })
 	}

@@ -121,13 +121,13 @@ func listFollowing(ctx context.Context, hub client.Client) ([]metav1.PartialObje
 // awaitSuspended waits until no manager of a dedicated hub is left and all that it has placed is suspended.
 func awaitSuspended(ctx context.Context, env Env, hub client.Client, limit time.Duration) error {
 	said, err := poll(ctx, limit, func(ctx context.Context) (bool, string, error) {
-		var pods corev1.PodList
-		if err := hub.List(ctx, &pods, client.InNamespace(stellarflow.SystemNamespace), client.MatchingLabels{"app.kubernetes.io/name": hubDeployment}); err != nil {
-			return false, "", fmt.Errorf("list the manager's pods: %w", err)
+		pods, err := managerPods(ctx, hub)
+		if err != nil {
+			return false, "", err
 		}
-		for i := range pods.Items {
-			if profileOf(&pods.Items[i].Spec) == stellarflow.ProfileDedicated {
-				return false, "pod " + pods.Items[i].Name + " is one of a dedicated hub", nil
+		for i := range pods {
+			if profileOf(&pods[i].Spec) == stellarflow.ProfileDedicated {
+				return false, "pod " + pods[i].Name + " is one of a dedicated hub", nil
 			}
 		}
 		following, err := listFollowing(ctx, hub)

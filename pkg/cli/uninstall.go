@@ -142,17 +142,22 @@ func isGuard(kind string) bool {
 // waitNoPods waits until the manager has ended.
 func waitNoPods(ctx context.Context, hub client.Client) error {
 	said, err := poll(ctx, time.Minute, func(ctx context.Context) (bool, string, error) {
-		var pods corev1.PodList
-		err := hub.List(ctx, &pods, client.InNamespace(stellarflow.SystemNamespace), client.MatchingLabels{"app.kubernetes.io/name": hubDeployment})
-		if err != nil {
-			return false, "", fmt.Errorf("list the manager's pods: %w", err)
-		}
-		return len(pods.Items) == 0, fmt.Sprintf("%d pods are left", len(pods.Items)), nil
+		pods, err := managerPods(ctx, hub)
+		return err == nil && len(pods) == 0, fmt.Sprintf("%d pods are left", len(pods)), err
 	})
 	if err != nil {
 		return fmt.Errorf("wait until the manager has ended: %w (%s): look at `kubectl -n %s get pods` and run uninstall again", err, said, stellarflow.SystemNamespace)
 	}
 	return nil
+}
+
+// managerPods are the pods of the manager that exist, those that are about to end included.
+func managerPods(ctx context.Context, hub client.Client) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	if err := hub.List(ctx, &pods, client.InNamespace(stellarflow.SystemNamespace), client.MatchingLabels{"app.kubernetes.io/name": hubDeployment}); err != nil {
+		return nil, fmt.Errorf("list the manager's pods: %w", err)
+	}
+	return pods.Items, nil
 }
 
 // releaseAll takes our finalizer from every Workflow of the hub and returns those that had it. API servers learn of the guard's

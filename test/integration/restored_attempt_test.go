@@ -63,7 +63,7 @@ func TestRestoredHubFollowsALaterAttempt(t *testing.T) {
 	c.forgetsRestores(t)
 	_, m, ns := setUp(t, managerOptions{})
 	wec := c.wecs["cluster1"]
-	for _, name := range []string{"ended", "stopped", "ran", "deleted", "two"} {
+	for _, name := range []string{"ended", "stopped", "ran", "deleted", "two", "asked"} {
 		c.running(t, ns, name, "cluster1")
 	}
 	c.stop(t, ns, "stopped", "Stop")
@@ -75,7 +75,7 @@ func TestRestoredHubFollowsALaterAttempt(t *testing.T) {
 	}
 	m.stop()
 	later := map[string]types.UID{}
-	for _, name := range []string{"ended", "stopped", "ran", "deleted", "two"} {
+	for _, name := range []string{"ended", "stopped", "ran", "deleted", "two", "asked"} {
 		later[name] = c.forgottenAttempt(t, "cluster1", ns, name, "2").GetUID()
 	}
 	c.forgottenAttempt(t, "cluster2", ns, "two", "2")
@@ -84,8 +84,13 @@ func TestRestoredHubFollowsALaterAttempt(t *testing.T) {
 	}
 	before := c.creates(t, "cluster1") + c.creates(t, "cluster2")
 	c.goesBack(t)
+	c.stop(t, ns, "asked", "Stop")
 	startManager(t, c, managerOptions{})
 
+	t.Run("a stop asked since the restore is passed on", func(t *testing.T) {
+		wec.waitFor(t, ns, "asked", "the shutdown", stopping("Stop"))
+		c.waitEvent(t, ns, "asked", "ShutdownPassedOn", "spec.shutdown: Stop was passed on to cluster cluster1")
+	})
 	for _, name := range []string{"ended", "stopped", "ran"} {
 		c.hub.waitFor(t, ns, name, "the later attempt", follows(2, later[name]))
 		c.waitEvent(t, ns, name, "PlacementRestored", "to before attempt 2 of this Workflow, whose copy on cluster cluster1 was found and is followed")

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -56,14 +57,14 @@ func (s *Syncer) adopt(ctx context.Context, c *cluster.Connection, key types.Nam
 	if err != nil {
 		return 0, err
 	}
-	record, observedNothing, shutdown := next.String(), "", stellarflow.Shutdown(live)
+	record, observedNothing, shutdown := next.String(), "", shutdownBefore(live, placement, v.WEC)
 	operations := append(hubcopy.Unchanged(live), hubcopy.Set(live, "annotations", map[string]*string{
 		stellarflow.AnnotationPlacement: &record, stellarflow.AnnotationObserved: &observedNothing, stellarflow.AnnotationSync: nil,
 	})...)
 	if live.GetDeletionTimestamp() == nil {
 		operations = append(operations, hubcopy.AddFinalizer(live, stellarflow.FinalizerCleanup)...)
 	}
-	if shutdown != "" { // it ended an earlier attempt, and would end this one
+	if shutdown != "" { // it would end this attempt
 		operations = append(operations, hubcopy.Add("", "spec", "shutdown"))
 	}
 	written, err := s.Hub.Patch(ctx, key, operations...)
@@ -84,6 +85,25 @@ func adopted(placement stellarflow.Placement, wecCopy metav1.Object, now time.Ti
 	}
 	placement.Attempt, placement.WECUID, placement.Time, placement.Refused = attempt, wecCopy.GetUID(), now.UTC().Truncate(time.Second), nil
 	return placement, nil
+}
+
+// shutdownBefore returns the hub copy's spec.shutdown if it was for an attempt before the one that is adopted, empty if there is none or that is
+// not certain. A retry takes it back on both sides, which the backup may not know; but people may also have asked it since the restore. It
+// was for an earlier attempt if the copy of the recorded one was compared with it: nobody has written to the hub copy's spec since then. What the
+// attempt there was told itself stays: it is passed on no second time, and a retry there takes it back here.
+//
+// Any other is left, and passed on. It may end a run that nobody wants ended: that can be retried, and event ShutdownPassedOn says why it ended. One that
+// is lost leaves a run that somebody takes for ended, and what that does meanwhile nobody takes back.
+func shutdownBefore(live *unstructured.Unstructured, placement stellarflow.Placement, wecCopy metav1.Object) string {
+	observed, known := stellarflow.ParseObserved(live.GetAnnotations()[stellarflow.AnnotationObserved])
+	asked := stellarflow.Shutdown(live)
+	switch {
+	case asked == wecCopy.GetAnnotations()[stellarflow.AnnotationShutdown]:
+		return ""
+	case !known || observed.WECUID != placement.WECUID || observed.Generation != live.GetGeneration():
+		return ""
+	}
+	return asked
 }
 
 func sayAdopted(next stellarflow.Placement, shutdown string) string {

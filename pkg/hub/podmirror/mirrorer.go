@@ -35,7 +35,7 @@ const (
 	// every is how often all pods are looked at although nothing has changed.
 	every = 30 * time.Second
 	// again is how long after its end a watch is begun anew, at first and at most, and how long a pod waits for what is about to be known.
-	again, longest = time.Second, 10*time.Second
+	again, longest = time.Second, 10 * time.Second
 	// A pod that keeps failing is tried again after 100 ms at first and never less often than every minute.
 	firstBackoff, lastBackoff = 100 * time.Millisecond, time.Minute
 )
