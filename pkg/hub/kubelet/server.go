@@ -193,7 +193,7 @@ func (h *handler) accept(request *http.Request) (relay, func(), *refusal) {
 	if target.Streams == nil {
 		return relay{}, nil, relay{ask: asked, cluster: target.Cluster}.explain(errors.New("there is no connection"))
 	}
-	release, said := h.slots.take(target.Cluster, asked.kind)
+	release, said := h.slots.take(target.Cluster, asked.pod.Namespace, asked.kind)
 	if said != nil {
 		return relay{}, nil, said
 	}

@@ -370,7 +370,7 @@ func TestManyStreams(t *testing.T) {
 			_, _ = io.WriteString(w, block)
 			w.(http.Flusher).Flush()
 		}
-	}))
+	}), func(s *Server, _ placed) { s.Limits = Limits{All: streams, Cluster: streams, Namespace: streams} })
 	client := e.apiServer()
 	bodies := make([]io.Reader, streams)
 	advance := func(to int) {
@@ -422,7 +422,7 @@ func TestLimits(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-over
 	}), func(s *Server, pods placed) {
-		s.Limits = Limits{All: 3, Cluster: 2}
+		s.Limits = Limits{All: 4, Cluster: 2, Namespace: 3}
 		pods[types.NamespacedName{Namespace: "argo", Name: "b"}] = Target{Cluster: "cluster2", Node: "stellarflow-cluster2", Streams: streamsTo(t, says("b\n"))}
 	})
 	client := e.apiServer()
@@ -444,24 +444,48 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-func TestLimitOfAll(t *testing.T) {
-	s := &slots{limits: Limits{All: 3, Cluster: 2}}
-	var give []func()
-	for _, cluster := range []string{"a", "b", "a"} {
-		release, said := s.take(clusterName(cluster), kindExec)
-		if said != nil {
-			t.Fatal(said)
-		}
-		give = append(give, release)
-	}
-	if _, said := s.take("b", kindLog); said == nil || said.code != 429 || !strings.Contains(said.text, "the hub has 3 streams to pods of other clusters open") {
-		t.Errorf("a fourth one: %+v", said)
-	}
-	for _, release := range give {
-		release()
-		release() // counts once
-	}
-	if s.all != 0 || len(s.open) != 0 {
-		t.Errorf("%d are left: %v", s.all, s.open)
+// TestEachLimit: of everything, of a cluster and of a namespace there may be so many, and the refusal says which it is.
+func TestEachLimit(t *testing.T) {
+	type pod struct{ cluster, namespace string }
+	for name, tc := range map[string]struct {
+		limits Limits
+		open   []pod
+		next   pod
+		says   string // empty if there is a place
+	}{
+		"All":              {Limits{3, 2, 2}, []pod{{"a", "x"}, {"b", "y"}, {"a", "y"}}, pod{"b", "x"}, "the hub has 3 streams to pods of other clusters open"},
+		"Cluster":          {Limits{9, 2, 9}, []pod{{"a", "x"}, {"a", "y"}, {"b", "x"}}, pod{"a", "z"}, "the hub has 2 streams to pods of cluster a open"},
+		"OtherCluster":     {Limits{9, 2, 9}, []pod{{"a", "x"}, {"a", "y"}, {"b", "x"}}, pod{"b", "z"}, ""},
+		"Namespace":        {Limits{9, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}}, pod{"c", "x"}, "the hub has 2 streams to pods of namespace x on other clusters open"},
+		"OtherNamespace":   {Limits{9, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}}, pod{"a", "y"}, ""},
+		"DefaultNamespace": {DefaultLimits(), slices.Repeat([]pod{{"a", "x"}}, 100), pod{"a", "x"}, "the hub has 100 streams to pods of namespace x on other clusters open"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &slots{limits: tc.limits}
+			var give []func()
+			for _, to := range tc.open {
+				release, said := s.take(clusterName(to.cluster), to.namespace, kindExec)
+				if said != nil {
+					t.Fatal(said)
+				}
+				give = append(give, release)
+			}
+			release, said := s.take(clusterName(tc.next.cluster), tc.next.namespace, kindLog)
+			switch {
+			case tc.says == "" && said != nil:
+				t.Errorf("there is a place, and it is refused: %+v", said)
+			case tc.says == "":
+				give = append(give, release)
+			case said == nil || said.code != 429 || !strings.HasPrefix(said.text, tc.says+", and no more are allowed at once: end some"):
+				t.Errorf("one more: %+v, want %q", said, tc.says)
+			}
+			for _, release := range give {
+				release()
+				release() // counts once
+			}
+			if s.all != 0 || len(s.open) != 0 || len(s.namespaces) != 0 {
+				t.Errorf("%d are left: %v %v", s.all, s.open, s.namespaces)
+			}
+		})
 	}
 }
