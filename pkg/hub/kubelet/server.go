@@ -45,6 +45,8 @@ const (
 	maxSaid = 4 << 10
 	// endWithin is how long streams have for their end when the manager stops.
 	endWithin = 3 * time.Second
+	// serveAgain is the pause before a port that was taken is tried again.
+	serveAgain = 10 * time.Second
 )
 
 // Server is the endpoint. It serves on the leader only, which alone has connections to the clusters. Host, Address, Pods, Core and Now must
@@ -65,11 +67,36 @@ type Server struct {
 // NeedLeaderElection reports that only the leader serves.
 func (s *Server) NeedLeaderElection() bool { return true }
 
-// Start serves until the context is done, and ends every stream then: it resumes with a new request to the next leader.
+// Start serves until the context is done, and ends every stream then: it resumes with a new request to the next leader. What keeps it from
+// serving, as a port that is taken, is logged and tried again: the leader mirrors status all the same.
 func (s *Server) Start(ctx context.Context) error {
+	s.insist(ctx, serveAgain)
+	return nil
+}
+
+// insist serves until the context is done, again after a pause if that failed.
+func (s *Server) insist(ctx context.Context, pause time.Duration) {
+	for said := ""; ; {
+		err := s.listenAndServe(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && err.Error() != said {
+			said = err.Error()
+			s.Log.Info("logs of mirrored pods are not served: free the port, or give another one with --kubelet-bind-address (0 for nowhere)", "problem", said)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (s *Server) listenAndServe(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Address)
 	if err != nil {
-		return fmt.Errorf("serve the logs of mirrored pods: %w: give another address with --kubelet-bind-address, or 0 for nowhere", err)
+		return err
 	}
 	return s.serve(ctx, listener)
 }

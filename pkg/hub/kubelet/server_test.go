@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -487,5 +489,62 @@ func TestEachLimit(t *testing.T) {
 				t.Errorf("%d are left: %v %v", s.all, s.open, s.namespaces)
 			}
 		})
+	}
+}
+
+// TestPortIsTaken: the manager goes on, says so once, and serves when the port is free.
+func TestPortIsTaken(t *testing.T) {
+	for name, freed := range map[string]bool{"Freed": true, "Never": false} {
+		t.Run(name, func(t *testing.T) {
+			taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = taken.Close() }()
+			e := &env{t: t, address: taken.Addr().String(), hub: &fakeHub{}}
+			said := make(chan string, 100)
+			server := &Server{Address: e.address, Host: "127.0.0.1", Pods: placed{}, Core: e.hub.client(t), Now: time.Now, Log: funcr.New(func(_, args string) { said <- args }, funcr.Options{})}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan struct{})
+			go func() {
+				server.insist(ctx, time.Millisecond)
+				close(done)
+			}()
+			e.eventually("a word about the port", func() bool { return len(said) > 0 })
+			if text := <-said; !strings.Contains(text, "address already in use") || !strings.Contains(text, "--kubelet-bind-address") {
+				t.Errorf("it says %s", text)
+			}
+			if freed {
+				_ = taken.Close()
+				e.eventually("an endpoint", func() bool {
+					connection, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", e.address)
+					if err == nil {
+						_ = connection.Close()
+					}
+					return err == nil
+				})
+			}
+			cancel()
+			e.within("the end", done)
+			if len(said) > 0 {
+				t.Errorf("it says %s too", <-said)
+			}
+		})
+	}
+}
+
+// TestStartGoesOn: a port that is taken does not end the manager, which an error would.
+func TestStartGoesOn(t *testing.T) {
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	server := &Server{Address: taken.Addr().String(), Log: funcr.New(func(_, _ string) { cancel() }, funcr.Options{})}
+	if err := server.Start(ctx); err != nil {
+		t.Errorf("it ends with %v", err)
 	}
 }
