@@ -34,6 +34,11 @@ type Target struct {
 	UID types.UID
 	// Streams reaches the cluster's API server (wec.Clients.Streams); nil while there is no connection.
 	Streams http.RoundTripper
+	// Check asks the cluster now whether the real pod is the one that is meant: exec, attach and port-forward wait for it, logs do not. Its
+	// error is the caller's answer: 404 if it is a NotFound of an API server, 409 if it is anything else about the pod. Nil for no check.
+	Check func(ctx context.Context) error
+	// Done is closed when streams are to end: the cluster has left, or the pod is not to be seen any more. Nil for never.
+	Done <-chan struct{}
 }
 
 const (
@@ -43,7 +48,7 @@ const (
 	maxHeader = 256 << 10
 	// maxSaid bounds a line of the log.
 	maxSaid = 4 << 10
-	// endWithin is how long streams have for their end when the manager stops.
+	// endWithin is how long streams have for their end when the manager stops, or the target is done.
 	endWithin = 3 * time.Second
 	// serveAgain is the pause before a port that was taken is tried again.
 	serveAgain = 10 * time.Second
@@ -192,7 +197,39 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	defer release()
+	request, end := until(relay.done, w, request)
+	defer end()
+	if said := relay.checked(request.Context()); said != nil {
+		said.write(w)
+		return
+	}
 	relay.ServeHTTP(w, request)
+}
+
+// errGone is why the context of a stream ends whose target is done.
+var errGone = errors.New("the pod is not to be seen any more")
+
+// until returns the request with a context that ends when done is closed, too, and what is to be called when it is answered.
+func until(done <-chan struct{}, w http.ResponseWriter, request *http.Request) (*http.Request, func()) {
+	if done == nil {
+		return request, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(request.Context())
+	connection := http.NewResponseController(w)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-done:
+			cancel(errGone)
+			_ = connection.SetWriteDeadline(time.Now().Add(endWithin)) // who does not read would hold it open
+		case <-ctx.Done():
+		}
+	})
+	return request.WithContext(ctx), func() {
+		cancel(nil)
+		watch.Wait()
+		_ = connection.SetWriteDeadline(time.Time{}) // the next request has a stream of its own
+	}
 }
 
 // accept decides about a request. Who may do nothing learns nothing, not even which pods there are: without a pod, the right to all
@@ -224,7 +261,7 @@ func (h *handler) accept(request *http.Request) (relay, func(), *refusal) {
 	if said != nil {
 		return relay{}, nil, said
 	}
-	return relay{ask: asked, cluster: target.Cluster, streams: target.Streams}, release, nil
+	return relay{ask: asked, cluster: target.Cluster, streams: target.Streams, check: target.Check, done: target.Done}, release, nil
 }
 
 // running counts requests, also those whose connection was taken over, which a http.Server forgets.
