@@ -11,10 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -27,6 +29,8 @@ type relay struct {
 	ask     ask
 	cluster stellarflow.ClusterName
 	streams http.RoundTripper
+	check   func(context.Context) error
+	done    <-chan struct{}
 }
 
 // buffers are what is copied with; a stream holds one while it lasts.
@@ -37,6 +41,8 @@ const (
 	// maxText and textWithin bound what is read of a refusal.
 	maxText    = 16 << 10
 	textWithin = 10 * time.Second
+	// maxShown bounds what is quoted of it.
+	maxShown = 1024
 )
 
 type pool struct{ sync.Pool }
@@ -68,9 +74,7 @@ func (r relay) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		BufferPool:    &buffers,
 		ErrorLog:      quiet,
 		ErrorHandler: func(w http.ResponseWriter, request *http.Request, err error) {
-			if request.Context().Err() == nil {
-				r.explain(err).write(w)
-			}
+			r.unanswered(request.Context(), err).write(w)
 		},
 	}
 	proxy.ServeHTTP(whole{w, request.Context()}, request)
@@ -89,7 +93,40 @@ func (r relay) rewrite(p *httputil.ProxyRequest) {
 	p.Out.Body, p.Out.ContentLength, p.Out.TransferEncoding, p.Out.Trailer = nil, 0, nil, nil
 }
 
-// explain says why no answer came.
+// checked asks whether the pod is the one that is meant, before anything acts in it.
+func (r relay) checked(ctx context.Context) *refusal {
+	if r.check == nil || r.ask.kind == kindLog {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	err := r.check(bounded)
+	if err == nil {
+		return nil
+	}
+	var unsent *url.Error
+	if bounded.Err() != nil || errors.As(err, &unsent) || errors.Is(err, wec.ErrNotHeld) {
+		return r.unanswered(ctx, err)
+	}
+	code := http.StatusConflict
+	if apierrors.IsNotFound(err) {
+		code = http.StatusNotFound
+	}
+	return &refusal{code, fmt.Sprintf("cluster %s: pod %s: %s", r.cluster, r.ask.pod, stellarflow.OneLine(err.Error(), maxShown))}
+}
+
+// unanswered says why no answer came to a request with this context. Without a word an aborted request would look like an empty log.
+func (r relay) unanswered(ctx context.Context, err error) *refusal {
+	switch {
+	case errors.Is(context.Cause(ctx), errGone):
+		return &refusal{http.StatusNotFound, fmt.Sprintf("cluster %s: pod %s: %v: it is gone, its Workflow has moved, or the cluster has left", r.cluster, r.ask.pod, errGone)}
+	case ctx.Err() != nil:
+		return &refusal{http.StatusServiceUnavailable, fmt.Sprintf("cluster %s: pod %s: this hub manager ends: try again in some seconds", r.cluster, r.ask.pod)}
+	}
+	return r.explain(err)
+}
+
+// explain says why a cluster is not reached.
 func (r relay) explain(err error) *refusal {
 	shown := map[bool]string{true: "its logs are shown when it is back", false: "try again when it is back"}[r.ask.kind == kindLog]
 	if errors.Is(err, wec.ErrNotHeld) {
@@ -149,8 +186,7 @@ func (e exchange) refused(answer *http.Response) *refusal {
 	if json.Unmarshal(raw, &status) == nil && status.Message != "" {
 		text = status.Message
 	}
-	const shown = 1024
-	text = stellarflow.OneLine(text, shown)
+	text = stellarflow.OneLine(text, maxShown)
 	switch code := answer.StatusCode; {
 	case code == http.StatusUnauthorized:
 		return &refusal{http.StatusBadGateway, fmt.Sprintf("cluster %s rejects the hub's credential: join it again with `stellarflow join %s`", e.cluster, e.cluster)}

@@ -34,6 +34,11 @@ type Target struct {
 	UID types.UID
 	// Streams reaches the cluster's API server (wec.Clients.Streams); nil while there is no connection.
 	Streams http.RoundTripper
+	// Check asks the cluster now whether the real pod is the one that is meant: exec, attach and port-forward wait for it, logs do not. Its
+	// error is the caller's answer: 404 if it is a NotFound of an API server, 409 if it is anything else about the pod. Nil for no check.
+	Check func(ctx context.Context) error
+	// Done is closed when streams are to end: the cluster has left, or the pod is not to be seen any more. Nil for never.
+	Done <-chan struct{}
 }
 
 const (
@@ -43,8 +48,10 @@ const (
 	maxHeader = 256 << 10
 	// maxSaid bounds a line of the log.
 	maxSaid = 4 << 10
-	// endWithin is how long streams have for their end when the manager stops.
+	// endWithin is how long streams have for their end when the manager stops, or the target is done.
 	endWithin = 3 * time.Second
+	// serveAgain is the pause before a port that was taken is tried again.
+	serveAgain = 10 * time.Second
 )
 
 // Server is the endpoint. It serves on the leader only, which alone has connections to the clusters. Host, Address, Pods, Core and Now must
@@ -65,11 +72,36 @@ type Server struct {
 // NeedLeaderElection reports that only the leader serves.
 func (s *Server) NeedLeaderElection() bool { return true }
 
-// Start serves until the context is done, and ends every stream then: it resumes with a new request to the next leader.
+// Start serves until the context is done, and ends every stream then: it resumes with a new request to the next leader. What keeps it from
+// serving, as a port that is taken, is logged and tried again: the leader mirrors status all the same.
 func (s *Server) Start(ctx context.Context) error {
+	s.insist(ctx, serveAgain)
+	return nil
+}
+
+// insist serves until the context is done, again after a pause if that failed.
+func (s *Server) insist(ctx context.Context, pause time.Duration) {
+	for said := ""; ; {
+		err := s.listenAndServe(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && err.Error() != said {
+			said = err.Error()
+			s.Log.Info("logs of mirrored pods are not served: free the port, or give another one with --kubelet-bind-address (0 for nowhere)", "problem", said)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (s *Server) listenAndServe(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Address)
 	if err != nil {
-		return fmt.Errorf("serve the logs of mirrored pods: %w: give another address with --kubelet-bind-address, or 0 for nowhere", err)
+		return err
 	}
 	return s.serve(ctx, listener)
 }
@@ -165,7 +197,39 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	defer release()
+	request, end := until(relay.done, w, request)
+	defer end()
+	if said := relay.checked(request.Context()); said != nil {
+		said.write(w)
+		return
+	}
 	relay.ServeHTTP(w, request)
+}
+
+// errGone is why the context of a stream ends whose target is done.
+var errGone = errors.New("the pod is not to be seen any more")
+
+// until returns the request with a context that ends when done is closed, too, and what is to be called when it is answered.
+func until(done <-chan struct{}, w http.ResponseWriter, request *http.Request) (*http.Request, func()) {
+	if done == nil {
+		return request, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(request.Context())
+	connection := http.NewResponseController(w)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-done:
+			cancel(errGone)
+			_ = connection.SetWriteDeadline(time.Now().Add(endWithin)) // who does not read would hold it open
+		case <-ctx.Done():
+		}
+	})
+	return request.WithContext(ctx), func() {
+		cancel(nil)
+		watch.Wait()
+		_ = connection.SetWriteDeadline(time.Time{}) // the next request has a stream of its own
+	}
 }
 
 // accept decides about a request. Who may do nothing learns nothing, not even which pods there are: without a pod, the right to all
@@ -193,11 +257,11 @@ func (h *handler) accept(request *http.Request) (relay, func(), *refusal) {
 	if target.Streams == nil {
 		return relay{}, nil, relay{ask: asked, cluster: target.Cluster}.explain(errors.New("there is no connection"))
 	}
-	release, said := h.slots.take(target.Cluster, asked.kind)
+	release, said := h.slots.take(target.Cluster, asked.pod.Namespace, asked.kind)
 	if said != nil {
 		return relay{}, nil, said
 	}
-	return relay{ask: asked, cluster: target.Cluster, streams: target.Streams}, release, nil
+	return relay{ask: asked, cluster: target.Cluster, streams: target.Streams, check: target.Check, done: target.Done}, release, nil
 }
 
 // running counts requests, also those whose connection was taken over, which a http.Server forgets.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -370,7 +372,7 @@ func TestManyStreams(t *testing.T) {
 			_, _ = io.WriteString(w, block)
 			w.(http.Flusher).Flush()
 		}
-	}))
+	}), func(s *Server, _ placed) { s.Limits = Limits{All: streams, Cluster: streams, Namespace: streams} })
 	client := e.apiServer()
 	bodies := make([]io.Reader, streams)
 	advance := func(to int) {
@@ -422,7 +424,7 @@ func TestLimits(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-over
 	}), func(s *Server, pods placed) {
-		s.Limits = Limits{All: 3, Cluster: 2}
+		s.Limits = Limits{All: 4, Cluster: 2, Namespace: 3}
 		pods[types.NamespacedName{Namespace: "argo", Name: "b"}] = Target{Cluster: "cluster2", Node: "stellarflow-cluster2", Streams: streamsTo(t, says("b\n"))}
 	})
 	client := e.apiServer()
@@ -444,24 +446,105 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-func TestLimitOfAll(t *testing.T) {
-	s := &slots{limits: Limits{All: 3, Cluster: 2}}
-	var give []func()
-	for _, cluster := range []string{"a", "b", "a"} {
-		release, said := s.take(clusterName(cluster), kindExec)
-		if said != nil {
-			t.Fatal(said)
-		}
-		give = append(give, release)
+// TestEachLimit: of everything, of a cluster and of a namespace there may be so many, and the refusal says which it is.
+func TestEachLimit(t *testing.T) {
+	type pod struct{ cluster, namespace string }
+	for name, tc := range map[string]struct {
+		limits Limits
+		open   []pod
+		next   pod
+		says   string // empty if there is a place
+	}{
+		"All":              {Limits{3, 2, 2}, []pod{{"a", "x"}, {"b", "y"}, {"a", "y"}}, pod{"b", "x"}, "the hub has 3 streams to pods of other clusters open"},
+		"Cluster":          {Limits{9, 2, 9}, []pod{{"a", "x"}, {"a", "y"}, {"b", "x"}}, pod{"a", "z"}, "the hub has 2 streams to pods of cluster a open"},
+		"OtherCluster":     {Limits{9, 2, 9}, []pod{{"a", "x"}, {"a", "y"}, {"b", "x"}}, pod{"b", "z"}, ""},
+		"Namespace":        {Limits{9, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}}, pod{"c", "x"}, "the hub has 2 streams to pods of namespace x on other clusters open"},
+		"OtherNamespace":   {Limits{9, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}}, pod{"a", "y"}, ""},
+		"DefaultNamespace": {DefaultLimits(), slices.Repeat([]pod{{"a", "x"}}, 100), pod{"a", "x"}, "the hub has 100 streams to pods of namespace x on other clusters open"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &slots{limits: tc.limits}
+			var give []func()
+			for _, to := range tc.open {
+				release, said := s.take(clusterName(to.cluster), to.namespace, kindExec)
+				if said != nil {
+					t.Fatal(said)
+				}
+				give = append(give, release)
+			}
+			release, said := s.take(clusterName(tc.next.cluster), tc.next.namespace, kindLog)
+			switch {
+			case tc.says == "" && said != nil:
+				t.Errorf("there is a place, and it is refused: %+v", said)
+			case tc.says == "":
+				give = append(give, release)
+			case said == nil || said.code != 429 || !strings.HasPrefix(said.text, tc.says+", and no more are allowed at once: end some"):
+				t.Errorf("one more: %+v, want %q", said, tc.says)
+			}
+			for _, release := range give {
+				release()
+				release() // counts once
+			}
+			if s.all != 0 || len(s.open) != 0 || len(s.namespaces) != 0 {
+				t.Errorf("%d are left: %v %v", s.all, s.open, s.namespaces)
+			}
+		})
 	}
-	if _, said := s.take("b", kindLog); said == nil || said.code != 429 || !strings.Contains(said.text, "the hub has 3 streams to pods of other clusters open") {
-		t.Errorf("a fourth one: %+v", said)
+}
+
+// TestPortIsTaken: the manager goes on, says so once, and serves when the port is free.
+func TestPortIsTaken(t *testing.T) {
+	for name, freed := range map[string]bool{"Freed": true, "Never": false} {
+		t.Run(name, func(t *testing.T) {
+			taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = taken.Close() }()
+			e := &env{t: t, address: taken.Addr().String(), hub: &fakeHub{}}
+			said := make(chan string, 100)
+			server := &Server{Address: e.address, Host: "127.0.0.1", Pods: placed{}, Core: e.hub.client(t), Now: time.Now, Log: funcr.New(func(_, args string) { said <- args }, funcr.Options{})}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan struct{})
+			go func() {
+				server.insist(ctx, time.Millisecond)
+				close(done)
+			}()
+			e.eventually("a word about the port", func() bool { return len(said) > 0 })
+			if text := <-said; !strings.Contains(text, "address already in use") || !strings.Contains(text, "--kubelet-bind-address") {
+				t.Errorf("it says %s", text)
+			}
+			if freed {
+				_ = taken.Close()
+				e.eventually("an endpoint", func() bool {
+					connection, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", e.address)
+					if err == nil {
+						_ = connection.Close()
+					}
+					return err == nil
+				})
+			}
+			cancel()
+			e.within("the end", done)
+			if len(said) > 0 {
+				t.Errorf("it says %s too", <-said)
+			}
+		})
 	}
-	for _, release := range give {
-		release()
-		release() // counts once
+}
+
+// TestStartGoesOn: a port that is taken does not end the manager, which an error would.
+func TestStartGoesOn(t *testing.T) {
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if s.all != 0 || len(s.open) != 0 {
-		t.Errorf("%d are left: %v", s.all, s.open)
+	defer func() { _ = taken.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	server := &Server{Address: taken.Addr().String(), Log: funcr.New(func(_, _ string) { cancel() }, funcr.Options{})}
+	if err := server.Start(ctx); err != nil {
+		t.Errorf("it ends with %v", err)
 	}
 }

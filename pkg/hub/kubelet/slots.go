@@ -11,54 +11,65 @@ import (
 
 // Limits bound how many streams there are at once. A stream costs some 150 KiB: TLS on both sides, and what is copied.
 type Limits struct {
-	// All is for the hub, Cluster for each cluster, so that one which hangs does not take every stream.
-	All, Cluster int
+	// All is for the hub, Cluster for each cluster, so that one which hangs does not take every stream, and Namespace for the pods of each
+	// namespace, wherever they run, so that one person does not.
+	All, Cluster, Namespace int
 }
 
 // DefaultLimits are those of a hub manager with the memory of config/hub.
-func DefaultLimits() Limits { return Limits{All: 1000, Cluster: 250} }
+func DefaultLimits() Limits { return Limits{All: 1000, Cluster: 250, Namespace: 100} }
 
 // slots counts the streams.
 type slots struct {
 	limits  Limits
 	metrics *metrics.Metrics
 
-	mu   sync.Mutex
-	all  int
-	open map[stellarflow.ClusterName]map[kind]int
+	mu         sync.Mutex
+	all        int
+	open       map[stellarflow.ClusterName]map[kind]int
+	namespaces map[string]int
 }
 
-// take takes a slot and returns what gives it back, or says why there is none.
-func (s *slots) take(cluster stellarflow.ClusterName, k kind) (func(), *refusal) {
+// take takes a slot for a stream to a pod of the namespace and returns what gives it back, or says why there is none.
+func (s *slots) take(cluster stellarflow.ClusterName, namespace string, k kind) (func(), *refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ofCluster := 0
 	for _, n := range s.open[cluster] {
 		ofCluster += n
 	}
-	const remedy = "end some (each log that is followed is one) and try again"
-	switch {
-	case s.all >= s.limits.All:
-		return nil, &refusal{http.StatusTooManyRequests, fmt.Sprintf("the hub has %d streams to pods of other clusters open, and no more are allowed at once: %s", s.all, remedy)}
-	case ofCluster >= s.limits.Cluster:
-		return nil, &refusal{http.StatusTooManyRequests, fmt.Sprintf("the hub has %d streams to pods of cluster %s open, and no more are allowed at once: %s", ofCluster, cluster, remedy)}
+	for _, limit := range []struct {
+		open, most int
+		to         string
+	}{
+		{s.all, s.limits.All, "pods of other clusters"},
+		{ofCluster, s.limits.Cluster, "pods of cluster " + string(cluster)},
+		{s.namespaces[namespace], s.limits.Namespace, "pods of namespace " + namespace + " on other clusters"},
+	} {
+		if limit.open >= limit.most {
+			return nil, &refusal{http.StatusTooManyRequests, fmt.Sprintf(
+				"the hub has %d streams to %s open, and no more are allowed at once: end some (each log that is followed is one) and try again", limit.open, limit.to)}
+		}
 	}
-	s.count(cluster, k, 1)
+	s.count(cluster, namespace, k, 1)
 	return sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.count(cluster, k, -1)
+		s.count(cluster, namespace, k, -1)
 	}), nil
 }
 
-func (s *slots) count(cluster stellarflow.ClusterName, k kind, change int) {
+func (s *slots) count(cluster stellarflow.ClusterName, namespace string, k kind, change int) {
 	if s.open == nil {
-		s.open = map[stellarflow.ClusterName]map[kind]int{}
+		s.open, s.namespaces = map[stellarflow.ClusterName]map[kind]int{}, map[string]int{}
 	}
 	if s.open[cluster] == nil {
 		s.open[cluster] = map[kind]int{}
 	}
 	s.all += change
+	if s.namespaces[namespace] += change; s.namespaces[namespace] == 0 {
+		delete(s.namespaces, namespace)
+	}
 	s.open[cluster][k] += change
 	s.metrics.StreamsOpen(cluster, string(k), s.open[cluster][k])
 	if s.open[cluster][k] > 0 {

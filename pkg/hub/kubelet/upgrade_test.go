@@ -125,7 +125,7 @@ func TestUpgradeEnds(t *testing.T) {
 			_, _ = io.WriteString(connection, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
 			<-held
 			_ = connection.Close()
-		}), func(s *Server, _ placed) { s.Limits = Limits{All: 1, Cluster: 1} })
+		}), func(s *Server, _ placed) { s.Limits = Limits{All: 1, Cluster: 1, Namespace: 1} })
 		defer close(held)
 		_, connection, _ := e.upgrade("POST", execInA, "SPDY/3.1")
 		_ = connection.Close()
