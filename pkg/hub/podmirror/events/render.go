@@ -23,11 +23,8 @@ const (
 // component is where an Event on the hub says that it comes from; its host is the WEC.
 const component = "stellarflow"
 
-// nameHash is how many hexadecimal digits of a hash tell the Events of one mirror apart, maxName what a name may have.
-const (
-	nameHash = 16
-	maxName  = 253
-)
+// maxName is how many bytes a name may have.
+const maxName = 253
 
 // Render returns the Event on the hub about a mirrored pod for one of its WEC about the real pod. Its name is always the same for the same two
 // objects, so that what happens again is counted in it. Of the WEC's Event only what people read is taken, cut, and without control characters:
@@ -54,9 +51,17 @@ func Render(event corev1.Event, mirror *corev1.Pod, cluster stellarflow.ClusterN
 
 // name is that of the Event on the hub. A mirror that was made anew is another object: what was said of the pod is said of it again.
 func name(mirror *corev1.Pod, event types.UID) string {
+	sum := keyOf(mirror, event)
+	prefix := mirror.Name[:min(len(mirror.Name), maxName-2*len(sum)-1)]
+	return strings.TrimRight(prefix, ".-") + "." + hex.EncodeToString(sum[:])
+}
+
+// key tells the Events of one mirror apart.
+type key [8]byte
+
+func keyOf(mirror *corev1.Pod, event types.UID) key {
 	sum := sha256.Sum256([]byte(string(mirror.UID) + "/" + string(event)))
-	prefix := mirror.Name[:min(len(mirror.Name), maxName-nameHash-1)]
-	return strings.TrimRight(prefix, ".-") + "." + hex.EncodeToString(sum[:])[:nameHash]
+	return key(sum[:len(key{})])
 }
 
 // times are the first and last time of an Event, and how often it happened, of the older kind and of the newer (events.k8s.io), which is read
@@ -78,13 +83,25 @@ func times(event *corev1.Event) (first, last metav1.Time, count int32) {
 	return first, last, max(1, count)
 }
 
+// Written is what is remembered of an Event on the hub.
+type Written struct {
+	last  int64 // its last time, in microseconds
+	count int32
+}
+
+// Remember returns what is to be remembered of an Event that was written to the hub.
+func Remember(event *corev1.Event) Written {
+	return Written{event.LastTimestamp.UnixMicro(), event.Count}
+}
+
 // Newer reports whether an Event on the hub says more than what was written of it before: it has happened again. Anything else that differs is
 // an older answer, or not worth a write.
-func Newer(written, event *corev1.Event) bool {
-	if !event.LastTimestamp.Equal(&written.LastTimestamp) {
-		return written.LastTimestamp.Before(&event.LastTimestamp)
+func Newer(written Written, event *corev1.Event) bool {
+	now := Remember(event)
+	if now.last != written.last {
+		return now.last > written.last
 	}
-	return event.Count > written.Count
+	return now.count > written.count
 }
 
 // About reports whether an Event of a WEC is about the pod that a mirror shows: the hub knows which that is.

@@ -142,7 +142,7 @@ func TestNewer(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			written, event := podEvent(), podEvent(tc.change)
-			if got := Newer(&written, &event); got != tc.want {
+			if got := Newer(Remember(&written), &event); got != tc.want {
 				t.Errorf("%s: Newer() = %t", tc.reason, got)
 			}
 		})
