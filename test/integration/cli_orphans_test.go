@@ -6,12 +6,15 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/cli"
+	"stellarflow.io/stellarflow/pkg/hub/podmirror"
 )
 
 // orphanList is the answer of orphans list.
@@ -106,6 +109,11 @@ func TestUninstallLeavesNothingInTheWay(t *testing.T) {
 	for name, origin := range map[string]string{"ours": hubID, "theirs": "another-hub"} {
 		wec1.put(t, "default", cm, name, fmt.Sprintf(`{metadata: {labels: {stellarflow.io/origin: %s, stellarflow.io/dependency: "true"}, annotations: {stellarflow.io/source: ConfigMap/default/%s}}}`, origin, name))
 	}
+	mirror := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "mirror", Labels: map[string]string{stellarflow.LabelMirrorOf: "real", stellarflow.LabelCluster: "cluster1"}}}
+	mirror.Spec = corev1.PodSpec{NodeName: podmirror.NodeName("cluster1"), Containers: []corev1.Container{{Name: "main", Image: podmirror.Image}}}
+	if _, err := hub.core.CoreV1().Pods("default").Create(t.Context(), mirror, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	// A credential that leads nowhere does not keep the hub from going.
 	secret, err := hub.core.CoreV1().Secrets(stellarflow.SystemNamespace).Get(t.Context(), "cluster-cluster1", metav1.GetOptions{})
 	if err != nil {
@@ -121,6 +129,9 @@ func TestUninstallLeavesNothingInTheWay(t *testing.T) {
 	var answer struct{ Deleted, Released, MayStillRun []string }
 	if code := c.json(&answer, "uninstall", "--kubeconfig=DIR/hub.kubeconfig", "--force"); code != cli.ExitOK || len(answer.MayStillRun) != 1 || len(answer.Released) != 1 || len(answer.Deleted) < 10 {
 		t.Errorf("the answer of uninstall: %d, %+v", code, answer)
+	}
+	if _, err := hub.core.CoreV1().Pods("default").Get(t.Context(), "mirror", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the mirrored pod is to go: %v", err)
 	}
 	left, err := workflows(wec1.dynamic).Get(t.Context(), "runs", metav1.GetOptions{})
 	if err != nil || len(left.GetFinalizers()) != 1 || left.GetFinalizers()[0] != "example.com/other" {
