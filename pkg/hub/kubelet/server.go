@@ -197,35 +197,35 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	defer release()
-	request, end := until(relay.done, w, request)
+	ctx, end := h.until(request.Context(), relay.done, w)
 	defer end()
-	if said := relay.checked(request.Context()); said != nil {
+	if said := relay.checked(ctx); said != nil {
 		said.write(w)
 		return
 	}
-	relay.ServeHTTP(w, request)
+	relay.ServeHTTP(w, request.WithContext(ctx))
 }
 
 // errGone is why the context of a stream ends whose target is done.
 var errGone = errors.New("the pod is not to be seen any more")
 
-// until returns the request with a context that ends when done is closed, too, and what is to be called when it is answered.
-func until(done <-chan struct{}, w http.ResponseWriter, request *http.Request) (*http.Request, func()) {
+// until returns a request's context that ends when done is closed, too, and what is to be called when it is answered.
+func (h *handler) until(ctx context.Context, done <-chan struct{}, w http.ResponseWriter) (context.Context, func()) {
 	if done == nil {
-		return request, func() {}
+		return ctx, func() {}
 	}
-	ctx, cancel := context.WithCancelCause(request.Context())
+	ctx, cancel := context.WithCancelCause(ctx)
 	connection := http.NewResponseController(w)
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		select {
 		case <-done:
 			cancel(errGone)
-			_ = connection.SetWriteDeadline(time.Now().Add(endWithin)) // who does not read would hold it open
+			_ = connection.SetWriteDeadline(h.access.now().Add(endWithin)) // who does not read would hold it open
 		case <-ctx.Done():
 		}
 	})
-	return request.WithContext(ctx), func() {
+	return ctx, func() {
 		cancel(nil)
 		watch.Wait()
 		_ = connection.SetWriteDeadline(time.Time{}) // the next request has a stream of its own

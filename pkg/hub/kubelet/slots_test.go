@@ -1,0 +1,86 @@
+package kubelet
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestLimits(t *testing.T) {
+	over := make(chan struct{})
+	e := start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "line\n")
+		w.(http.Flusher).Flush()
+		<-over
+	}), func(s *Server, pods placed) {
+		s.Limits = Limits{All: 4, Cluster: 2, Namespace: 3}
+		pods[types.NamespacedName{Namespace: "argo", Name: "b"}] = Target{Cluster: "cluster2", Node: "stellarflow-cluster2", Streams: streamsTo(t, says("b\n"))}
+	})
+	client := e.apiServer()
+	for range 2 {
+		e.do(t.Context(), client, "GET", logOfA+"?follow=true")
+	}
+	if code, text := e.ask(client, "GET", logOfA); code != 429 || text != "the hub has 2 streams to pods of cluster cluster1 open, and no more are allowed at once: end some (each log that is followed is one) and try again" {
+		t.Errorf("%d %s", code, text)
+	}
+	for range 3 { // one after the other
+		if code, text := e.ask(client, "GET", "/containerLogs/argo/b/main"); code != 200 {
+			t.Errorf("another cluster: %d %s", code, text)
+		}
+	}
+	close(over)
+	e.eventually("a free place", func() bool {
+		code, _ := e.ask(client, "GET", logOfA)
+		return code == 200
+	})
+}
+
+// TestEachLimit: of everything, of a cluster and of a namespace there may be so many, and the refusal says which it is.
+func TestEachLimit(t *testing.T) {
+	type pod struct{ cluster, namespace string }
+	for name, tc := range map[string]struct {
+		limits Limits
+		open   []pod
+		next   pod
+		says   string // empty if there is a place
+	}{
+		"All":              {Limits{3, 2, 2}, []pod{{"a", "x"}, {"b", "y"}, {"a", "y"}}, pod{"b", "x"}, "the hub has 3 streams to pods of other clusters open"},
+		"Cluster":          {Limits{9, 2, 9}, []pod{{"a", "x"}, {"a", "y"}, {"b", "x"}}, pod{"a", "z"}, "the hub has 2 streams to pods of cluster a open"},
+		"OtherCluster":     {Limits{9, 2, 9}, []pod{{"a", "x"}, {"a", "y"}, {"b", "x"}}, pod{"b", "z"}, ""},
+		"Namespace":        {Limits{9, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}}, pod{"c", "x"}, "the hub has 2 streams to pods of namespace x on other clusters open"},
+		"OtherNamespace":   {Limits{9, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}}, pod{"a", "y"}, ""},
+		"DefaultNamespace": {DefaultLimits(), slices.Repeat([]pod{{"a", "x"}}, 100), pod{"a", "x"}, "the hub has 100 streams to pods of namespace x on other clusters open"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &slots{limits: tc.limits}
+			var give []func()
+			for _, to := range tc.open {
+				release, said := s.take(clusterName(to.cluster), to.namespace, kindExec)
+				if said != nil {
+					t.Fatal(said)
+				}
+				give = append(give, release)
+			}
+			release, said := s.take(clusterName(tc.next.cluster), tc.next.namespace, kindLog)
+			switch {
+			case tc.says == "" && said != nil:
+				t.Errorf("there is a place, and it is refused: %+v", said)
+			case tc.says == "":
+				give = append(give, release)
+			case said == nil || said.code != 429 || !strings.HasPrefix(said.text, tc.says+", and no more are allowed at once: end some"):
+				t.Errorf("one more: %+v, want %q", said, tc.says)
+			}
+			for _, release := range give {
+				release()
+				release() // counts once
+			}
+			if s.all != 0 || len(s.open) != 0 || len(s.namespaces) != 0 {
+				t.Errorf("%d are left: %v %v", s.all, s.open, s.namespaces)
+			}
+		})
+	}
+}
