@@ -97,9 +97,13 @@ type found struct{ mirrorer *podmirror.Mirrorer }
 
 // Find is that of kubelet.Pods.
 func (f found) Find(ctx context.Context, pod types.NamespacedName) (kubelet.Target, bool) {
-	connection, uid, ok := f.mirrorer.Find(ctx, pod)
+	where, ok := f.mirrorer.Find(ctx, pod)
 	if !ok {
 		return kubelet.Target{}, false
 	}
-	return kubelet.Target{Cluster: connection.Name, Node: podmirror.NodeName(connection.Name), UID: uid, Streams: connection.Clients.Streams()}, true
+	name := where.Connection.Name
+	return kubelet.Target{
+		Cluster: name, Node: podmirror.NodeName(name), UID: where.UID, Streams: where.Connection.Clients.Streams(), Done: where.Left,
+		Check: func(ctx context.Context) error { return f.mirrorer.Check(ctx, pod, where) },
+	}, true
 }

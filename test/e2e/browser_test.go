@@ -54,14 +54,15 @@ func (f *fleet) browser(t *testing.T, namespace string) *browser {
 }
 
 // visit plays a scenario of visit.js on a Workflow and reads into seen what it saw. No request of the page may have failed, and nothing be on its
-// console. Of the browser nothing is left afterwards, neither files nor processes.
-func (b *browser) visit(t *testing.T, scenario, workflow string, settings map[string]any, seen any) {
+// console. Of the browser nothing is left afterwards, neither files nor processes. What the scenario waits for once it has made the file sign is
+// done by signed.
+func (b *browser) visit(t *testing.T, scenario, workflow string, settings map[string]any, seen any, signed ...func()) {
 	t.Helper()
 	home := t.TempDir()
-	result := filepath.Join(home, "result.json")
+	result, sign := filepath.Join(home, "result.json"), filepath.Join(home, "sign")
 	all := map[string]any{
 		"scenario": scenario, "url": b.setting("ARGO_URL"), "chromium": b.chromium, "patience": moment.Seconds(), "pictures": b.pictures, "result": result,
-		"namespace": b.namespace, "workflow": workflow,
+		"namespace": b.namespace, "workflow": workflow, "sign": sign,
 	}
 	for key, value := range settings {
 		all[key] = value
@@ -76,7 +77,22 @@ func (b *browser) visit(t *testing.T, scenario, workflow string, settings map[st
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	})
-	if _, err := b.try(t.Context(), env, "node", "test/e2e/testdata/ui/visit.js", string(raw)); err != nil {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.try(t.Context(), env, "node", "test/e2e/testdata/ui/visit.js", string(raw))
+		ended <- err
+	}()
+	for _, do := range signed {
+		eventually(t, patience, "the browser sees what "+scenario+" waits for", func(context.Context) error {
+			_, err := os.Stat(sign)
+			if err != nil && len(ended) > 0 {
+				return finalError{errors.New("it has ended before that")}
+			}
+			return err
+		})
+		do()
+	}
+	if err := <-ended; err != nil {
 		t.Fatalf("%s: %v\npictures are in %s", scenario, err, b.pictures)
 	}
 	eventually(t, moment, "nothing of the browser runs any more", func(context.Context) error {

@@ -25,21 +25,22 @@ const report = `
   outputs: {artifacts: [{name: numbers, path: /tmp/numbers}]}
 `
 
-// build's first task runs for longer than Argo's controller takes to look at it again, so that somebody who looks on sees it run.
+// build's first task runs until somebody who looks on has seen it run.
 const build = `
 - name: main
   dag:
     tasks:
-    - {name: fetch, template: work, arguments: {parameters: [{name: seconds, value: "20"}]}}
-    - {name: compile, template: work, dependencies: [fetch], arguments: {parameters: [{name: seconds, value: "1"}]}}
-    - {name: test, template: work, dependencies: [fetch], arguments: {parameters: [{name: seconds, value: "1"}]}}
+    - {name: fetch, template: wait}
+    - {name: compile, template: work, dependencies: [fetch]}
+    - {name: test, template: work, dependencies: [fetch]}
+- name: wait
+  container: {image: busybox, command: [sh, -c, "until [ -e ` + gateFile + ` ]; do sleep 1; done"]}
 - name: work
-  inputs: {parameters: [{name: seconds}]}
-  container: {image: busybox, command: [sleep], args: ["{{inputs.parameters.seconds}}"]}
+  container: {image: busybox, command: [sleep, "1"]}
 `
 
-// ticking writes a line every two seconds.
-const ticking = "for i in $(seq 25); do echo line $i; sleep 2; done"
+// ticking writes a line a second until somebody who looks on has seen enough of them.
+const ticking = "i=0; until [ -e " + gateFile + " ]; do i=$((i+1)); echo line $i; sleep 1; done; echo over"
 
 // inspected is a Workflow of the hub's own that needs no pod.
 const inspected = `
@@ -83,7 +84,7 @@ func (b *browser) graph(t *testing.T) {
 		Phases map[string][]string
 		Pages  int
 	}
-	b.visit(t, "graph", "build", map[string]any{"comes": "compile"}, &seen)
+	b.visit(t, "graph", "build", map[string]any{"runs": "fetch", "comes": "compile"}, &seen, func() { b.openGate(t, b.wecs["cluster2"], b.namespace, "build") })
 	if seen.Pages != 1 {
 		t.Errorf("the page was loaded %d times, wanted once", seen.Pages)
 	}
@@ -163,11 +164,11 @@ func (b *browser) follow(t *testing.T) {
 			Lines []string
 		}
 	}
-	b.visit(t, "follow", "ticking", map[string]any{"node": "ticking", "last": "line 25"}, &seen)
+	b.visit(t, "follow", "ticking", map[string]any{"node": "ticking", "last": "over"}, &seen, func() { b.openGate(t, b.wecs["cluster1"], b.namespace, "ticking") })
 	grown := 0
 	for _, state := range seen.States {
 		// Argo's executor writes to the log of its container too.
-		lines := slices.DeleteFunc(state.Lines, func(line string) bool { return strings.Contains(line, " argo=true") })
+		lines := slices.DeleteFunc(state.Lines, func(line string) bool { return strings.Contains(line, " argo=true") || line == "over" })
 		wanted := make([]string, len(lines))
 		for i := range lines {
 			wanted[i] = fmt.Sprintf("line %d", i+1)

@@ -71,6 +71,7 @@ type pods struct {
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	watch      atomic.Pointer[wec.Watch] // complete, though it may be lost
 	events     *events.Mirror
+	left       chan struct{} // closed at the end of Follow
 
 	known   sync.Mutex
 	read    map[types.NamespacedName]seen
@@ -86,7 +87,7 @@ type seen struct {
 // Follow mirrors the pods of one WEC until ctx ends. It is a cluster.Fleet's Companion.
 func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	p := &pods{
-		Mirrorer: m, connection: connection, read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{},
+		Mirrorer: m, connection: connection, left: make(chan struct{}), read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
 	}
 	p.events = events.New(events.Options{
@@ -100,6 +101,7 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	m.clusters[connection.Name] = p
 	m.mu.Unlock()
 	defer func() {
+		close(p.left)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if m.clusters[connection.Name] == p {

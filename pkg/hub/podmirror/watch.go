@@ -34,6 +34,7 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 			enqueue(gone)
 			if pod, ok := gone.(*corev1.Pod); ok { // its name is free for another cluster's
 				for _, p := range m.all() {
+					p.events.Forget(pod.UID)
 					p.queue.Add(client.ObjectKeyFromObject(pod))
 				}
 			}
@@ -146,38 +147,48 @@ func (m *Mirrorer) enqueueWorkflow(ctx context.Context, at where) {
 	}
 }
 
-// Find returns the connection to the WEC where the pod runs that is mirrored under a name, and that pod's UID. It is false if the hub's record
-// places no Workflow there that controls the pod, or if there is no mirror of just that pod: another WEC may have one of the same name.
-func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (*cluster.Connection, types.UID, bool) {
+// Found is where a mirrored pod really runs.
+type Found struct {
+	Connection *cluster.Connection
+	// UID is the real pod's.
+	UID types.UID
+	// Left is closed when the WEC is followed no more.
+	Left <-chan struct{}
+}
+
+// Find returns where the pod runs that is mirrored under a name. It is false if the hub's record places no Workflow there that controls the
+// pod, or if there is no mirror of just that pod: another WEC may have one of the same name.
+func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (Found, bool) {
 	var mirror corev1.Pod
 	if m.Shown.Get(ctx, key, &mirror) != nil {
-		return nil, "", false
+		return Found{}, false
 	}
 	name, ours := MirrorOf(&mirror)
 	p := m.of(name)
 	if !ours || p == nil {
-		return nil, "", false
+		return Found{}, false
 	}
 	watch := p.watch.Load()
 	if watch == nil {
-		return nil, "", false
+		return Found{}, false
 	}
 	pod := watch.Get(key)
 	if pod == nil || string(pod.UID) != mirror.Labels[stellarflow.LabelMirrorOf] {
-		return nil, "", false
+		return Found{}, false
 	}
 	hubCopy, owned := p.owner(ctx, pod)
-	return p.connection, pod.UID, owned && p.wanted(ctx, hubCopy)
+	return Found{p.connection, pod.UID, p.left}, owned && p.wanted(ctx, hubCopy)
 }
 
 // Check reports whether the pod that Find has found is still what runs under its name on its WEC: that is asked there.
-func (m *Mirrorer) Check(ctx context.Context, connection *cluster.Connection, key types.NamespacedName, uid types.UID) error {
+func (m *Mirrorer) Check(ctx context.Context, key types.NamespacedName, found Found) error {
+	connection := found.Connection
 	pod, err := connection.Clients.Pods.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("look at pod %s of cluster %s: %w", key, connection.Name, err)
 	}
 	p := m.of(connection.Name)
-	if p == nil || pod.UID != uid {
+	if p == nil || pod.UID != found.UID {
 		return fmt.Errorf("pod %s of cluster %s is another one by now: ask again", key, connection.Name)
 	}
 	if _, owned := p.owner(ctx, pod); !owned {

@@ -125,9 +125,9 @@ const scenarios = {
 		return {all, some, again: await awaitRows(rows, column)};
 	},
 
-	// graph looks at the graph of a Workflow that runs until the node of its own name has ended, and returns each node's phases in their order. The
-	// picture is of the moment when a node has come.
-	async graph({comes}) {
+	// graph looks at the graph of a Workflow that runs until the node of its own name has ended, and returns each node's phases in their order. It
+	// makes the file sign when one is shown as running. The picture is of the moment when a node has come.
+	async graph({runs, comes, sign}) {
 		let pages = 0;
 		page.on('request', request => request.isNavigationRequest() && pages++);
 		await openWorkflow();
@@ -140,6 +140,9 @@ const scenarios = {
 				if (seen[node].at(-1) !== phase) {
 					seen[node].push(phase);
 				}
+			}
+			if (now[runs] === 'Running') {
+				writeFileSync(sign, '');
 			}
 			if (!taken && now[comes]) {
 				taken = await picture('ui-graph');
@@ -185,8 +188,8 @@ const scenarios = {
 	},
 
 	// follow looks on while the log of a node that runs grows, until its last line is there, and returns all states of it, each with the phase that the graph
-	// had then.
-	async follow({node, last}) {
+	// had then. It makes the file sign when it has seen five.
+	async follow({node, last, sign}) {
 		await openWorkflow();
 		await until(`${node} runs`, async () => (await phases())[node] === 'Running');
 		await showLog(node);
@@ -197,6 +200,7 @@ const scenarios = {
 				states.push({phase: (await phases())[node], lines});
 				if (states.length === 5) {
 					await picture('ui-live-log');
+					writeFileSync(sign, '');
 				}
 			}
 			return lines.includes(last);
