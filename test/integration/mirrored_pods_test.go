@@ -364,3 +364,29 @@ func TestMirroredPodsLeave(t *testing.T) {
 		t.Error("the real pod is deleted")
 	}
 }
+
+// TestMirroredPodsOfALostCluster: while a cluster is away its pods are shown as they were, but not those of a Workflow that is given up, also
+// by a manager that has never reached it.
+func TestMirroredPodsOfALostCluster(t *testing.T) {
+	var net network
+	options := managerOptions{kubelet: freeAddress(t), wecTransport: net.wrap}
+	c, manager, ns := setUp(t, options)
+	m := mirroring{clusters: c, ns: ns}
+	for _, name := range []string{"stays", "first", "second"} {
+		m = m.run(t, name)
+		m.begin(t, name+"-a")
+		m.waitMirror(t, name+"-a", "the mirror", shows(corev1.PodRunning))
+	}
+	net.cut(t, c, "cluster1")
+	c.ask(t, ns, "first", stellarflow.RequestAbandon)
+	m.waitMirror(t, "first-a", "its end", noPod)
+	manager.stop()
+	options.kubelet = freeAddress(t)
+	startManager(t, c, options)
+	c.ask(t, ns, "second", stellarflow.RequestAbandon)
+	m.waitMirror(t, "second-a", "its end", noPod)
+	m.waitMirror(t, "stays-a", "the other as it was", shows(corev1.PodRunning))
+	if there := m.real(t, "second-a"); there.DeletionTimestamp != nil {
+		t.Error("the real pod is deleted")
+	}
+}

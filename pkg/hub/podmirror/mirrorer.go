@@ -258,7 +258,8 @@ func (p *pods) wanted(ctx context.Context, hubCopy metav1.Object) bool {
 // observe returns what is known of a pod, and the hub copy of its Workflow if it is shown.
 func (p *pods) observe(ctx context.Context, key types.NamespacedName) (View, *metav1.PartialObjectMetadata, error) {
 	watch := p.watch.Load()
-	v := View{Cluster: p.connection.Name, Complete: watch != nil && !watch.IsLost(), Now: p.Now()}
+	v := View{Cluster: p.connection.Name, Now: p.Now()}
+	v.Complete = watch != nil && !watch.IsLost() && p.connection.State().ID() != "" // which cluster it is has to be known too
 	var mirror corev1.Pod
 	switch err := p.Shown.Get(ctx, key, &mirror); {
 	case err == nil:
@@ -298,9 +299,6 @@ func (p *pods) forget(key types.NamespacedName) {
 
 // pass does the next step for a pod, and returns after how long to look again (zero: when something changes).
 func (p *pods) pass(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
-	if p.connection.State().ID() == "" { // which cluster this is has not been seen yet
-		return again, nil
-	}
 	view, owner, err := p.observe(ctx, key)
 	if err != nil {
 		return 0, err
@@ -309,6 +307,9 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName) (time.Duratio
 		p.forget(key)
 	}
 	step, after := Next(view)
+	if step == Nothing && p.connection.State().ID() == "" {
+		return again, nil
+	}
 	if step == Nothing || step == Remove {
 		p.shown(key)
 	}
