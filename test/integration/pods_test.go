@@ -83,7 +83,7 @@ func TestHubManifestsAreStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	selected, ports := policy.Spec.PodSelector.MatchLabels["app.kubernetes.io/name"], policy.Spec.Ingress[0].Ports
-	if selected != hubPod(t).Labels["app.kubernetes.io/name"] || len(policy.Spec.PolicyTypes) != 2 || len(policy.Spec.Ingress) != 1 || len(ports) != 3 {
+	if selected != hubPod(t).Labels["app.kubernetes.io/name"] || len(policy.Spec.PolicyTypes) != 2 || len(policy.Spec.Ingress) != 1 || len(ports) != 4 {
 		t.Errorf("it selects %q, and lets in %v", selected, policy.Spec.Ingress)
 	}
 	for _, port := range ports {
