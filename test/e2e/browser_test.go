@@ -85,8 +85,13 @@ func (b *browser) visit(t *testing.T, scenario, workflow string, settings map[st
 	for _, do := range signed {
 		eventually(t, patience, "the browser sees what "+scenario+" waits for", func(context.Context) error {
 			_, err := os.Stat(sign)
-			if err != nil && len(ended) > 0 {
-				return finalError{errors.New("it has ended before that")}
+			select {
+			case failed := <-ended:
+				ended <- failed
+				if err != nil {
+					return finalError{fmt.Errorf("it has ended before that: %w; pictures are in %s", failed, b.pictures)}
+				}
+			default:
 			}
 			return err
 		})

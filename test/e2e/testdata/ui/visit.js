@@ -196,7 +196,7 @@ const scenarios = {
 		const states = [];
 		await until(`the end of the log of ${node}`, async () => {
 			const lines = await logLines();
-			if (lines.length !== (states.length ? states.at(-1).lines.length : 0)) {
+			if (lines.length && lines.at(-1) !== states.at(-1)?.lines.at(-1)) { // the view has so many rows, and shows the last
 				states.push({phase: (await phases())[node], lines});
 				if (states.length === 5) {
 					await picture('ui-live-log');
