@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -165,6 +166,8 @@ func (f *fleet) try(ctx context.Context, env []string, name string, args ...stri
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = 15 * time.Second
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	runtime.LockOSThread() // the signal comes when the thread that started the process ends, as those do that enter a network (chaos_test.go)
+	defer runtime.UnlockOSThread()
 	err := command.Run()
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, strings.TrimSpace(both.String()))
