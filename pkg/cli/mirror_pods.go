@@ -108,7 +108,7 @@ func removeVirtual(ctx context.Context, hub client.Client, report func(what stri
 // removeMirror removes a mirrored pod; another one that has its label stays. API servers learn of the webhook's removal after a moment: what
 // fails for that is tried again.
 func removeMirror(ctx context.Context, hub client.Client, mirror *corev1.Pod) error {
-	if mirror.Spec.NodeName != podmirror.NodeName(stellarflow.ClusterName(mirror.Labels[stellarflow.LabelCluster])) {
+	if _, ours := podmirror.MirrorOf(mirror); !ours {
 		return nil
 	}
 	said, err := poll(ctx, 30*time.Second, func(ctx context.Context) (bool, string, error) {
