@@ -2,7 +2,9 @@ package integration
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,6 +75,34 @@ func TestDeletedOnTheWEC(t *testing.T) {
 			t.Errorf("it was created again: %s", describe(again))
 		}
 	})
+}
+
+// TestDeletedBeforeItIsRead deletes a WEC copy after the event that a pass is for and before the pass reads it: the read shows the
+// deletion, the cache does not yet, and the event of the deletion finds that version settled.
+func TestDeletedBeforeItIsRead(t *testing.T) {
+	var beforeRead atomic.Pointer[func()]
+	c, _, ns := setUp(t, managerOptions{wecTransport: func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/workflows/read-late") {
+				if do := beforeRead.Swap(nil); do != nil {
+					(*do)()
+				}
+			}
+			return next.RoundTrip(r)
+		})
+	}})
+	wec := c.wecs["cluster1"]
+	c.running(t, ns, "read-late", "cluster1")
+	deleted := func() {
+		if err := wec.workflows(ns).Delete(t.Context(), "read-late", metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	beforeRead.Store(&deleted)
+	wec.argo(t, ns, "read-late", "Running", "one-more-node")
+	wec.waitFor(t, ns, "read-late", "the shutdown", stopping("Terminate"))
+	wec.argo(t, ns, "read-late", "Failed")
+	wec.waitFor(t, ns, "read-late", "the WEC copy to go", gone)
 }
 
 func TestRetriedOnTheWEC(t *testing.T) {

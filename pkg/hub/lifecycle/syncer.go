@@ -286,7 +286,7 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 			s.Metrics.Mirrored(c.Name, seen, s.Now())
 		}
 	}
-	if v.WEC.DeletionTimestamp != nil && goesOn(wecCopy) {
+	if lingers(wecCopy) {
 		return 0, s.onWEC(c, key, v.WEC)(cleanup.Terminate(ctx, c.Clients.Metadata, v.WEC, wecCopy.Spec.Shutdown, wecCopy.Spec.Suspend)) // not settled until this is done
 	}
 	if told.behind != nil {
@@ -300,9 +300,10 @@ func (s *Syncer) mirror(ctx context.Context, c *cluster.Connection, key types.Na
 	return time.Millisecond, nil // the next step (releasing harvest, say) need not wait for an event
 }
 
-// goesOn reports whether a WEC copy will not end unless it is told to.
-func goesOn(wecCopy upsync.WECCopy) bool {
-	return !stellarflow.Completed(&wecCopy.Metadata) && (wecCopy.Spec.Shutdown == "" || wecCopy.Spec.Suspend)
+// lingers reports whether a WEC copy is deleted and will not end unless it is told to. It asks the copy that was read and not the cache's,
+// which may be the older: what was read is settled then, and its event would bring no other pass.
+func lingers(wecCopy upsync.WECCopy) bool {
+	return wecCopy.Metadata.DeletionTimestamp != nil && !stellarflow.Completed(&wecCopy.Metadata) && (wecCopy.Spec.Shutdown == "" || wecCopy.Spec.Suspend)
 }
 
 // bothWays lets the WEC copy follow the hub copy's labels, annotations and spec.shutdown and what people ask of it, and the hub copy show
