@@ -7,7 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record"
 )
 
 func TestShorten(t *testing.T) {
@@ -34,20 +34,15 @@ func TestShorten(t *testing.T) {
 
 // notes records what an event recorder was given.
 type notes struct {
-	events.EventRecorder
+	record.EventRecorder
 	last string
 }
 
-func (n *notes) Eventf(_, _ runtime.Object, _, _, _, note string, args ...any) {
-	n.last = note
-	for _, arg := range args {
-		n.last, _ = arg.(string)
-	}
-}
+func (n *notes) Event(_ runtime.Object, _, _, message string) { n.last = message }
 
 func TestRecorder(t *testing.T) {
 	n := &notes{}
-	recorder{n}.Eventf(&corev1.Pod{}, nil, corev1.EventTypeNormal, "Reason", "Act", "what %s said: %s", "cluster1", strings.Repeat("100% ", 500))
+	recorder{n}.Eventf(&corev1.Pod{}, corev1.EventTypeNormal, "Reason", "what %s said: %s", "cluster1", strings.Repeat("100% ", 500))
 	if !strings.HasPrefix(n.last, "what cluster1 said: 100% 100%") || len(n.last) != maxNote {
 		t.Errorf("the note is %q of %d bytes: a percent sign of a cluster's is no verb", n.last, len(n.last))
 	}

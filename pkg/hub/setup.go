@@ -176,10 +176,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	}
 	placer := &placement.Reconciler{
 		Hub: store, Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: connections, Tombstones: tombstones, Profile: options.Profile,
-		Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now, Metrics: options.Metrics, Beats: h.beats,
+		Recorder: h.recorder, Now: options.Now, Metrics: options.Metrics, Beats: h.beats,
 	}
 	carrier := &travel.Carrier{
-		Objects: h.objects, Hub: store, HubID: h.id, Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Now: options.Now, Store: h.store,
+		Objects: h.objects, Hub: store, HubID: h.id, Recorder: h.recorder, Now: options.Now, Store: h.store,
 		Policies: mgr.GetClient(), Timing: options.Timing.Travel,
 	}
 	syncer := h.syncer(store, placer, carrier)
@@ -190,14 +190,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if options.Metrics != nil {
 		options.Metrics.Snapshot = (&observer{cache: mgr.GetClient(), fleet: connections, tombstones: tombstones, now: options.Now, log: h.log.WithName("metrics")}).snapshot
 	}
-	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Fleet: connections, Events: toCluster}
+	clusters := &cluster.Reconciler{Client: mgr.GetClient(), Recorder: h.recorder, Fleet: connections, Events: toCluster}
 	connections.Prime = clusters.Prime
 
 	for _, err := range []error{
 		placer.SetupWithManager(mgr, toPlacement),
 		clusters.SetupWithManager(mgr),
-		(&policy.BindingPolicies{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}, Fleet: connections}).SetupWithManager(mgr),
-		(&policy.CustomTransforms{Client: mgr.GetClient(), Recorder: recorder{mgr.GetEventRecorder("stellarflow")}}).SetupWithManager(mgr),
+		(&policy.BindingPolicies{Client: mgr.GetClient(), Recorder: h.recorder, Fleet: connections}).SetupWithManager(mgr),
+		(&policy.CustomTransforms{Client: mgr.GetClient(), Recorder: h.recorder}).SetupWithManager(mgr),
 		mgr.Add(connections),
 		mgr.Add(&travel.Keeper{Carrier: carrier, Fleet: connections, Cache: mgr.GetClient(), Timing: options.Timing.Travel, Log: h.log.WithName("travel")}),
 		mgr.Add(h.setBack),
@@ -238,7 +238,7 @@ func (h *hub) syncer(store *hubcopy.Store, placer lifecycle.Placer, needs downsy
 			Attempts: downsync.NewAttempts(h.options.Timing.Settle), Now: h.options.Now,
 		},
 		Mirrorer: &upsync.Mirrorer{Hub: store, Rules: h.rules, Profile: h.options.Profile, Metrics: h.options.Metrics},
-		Recorder: recorder{h.mgr.GetEventRecorder("stellarflow")}, Log: h.log.WithName("sync"), Now: h.options.Now,
+		Recorder: h.recorder, Log: h.log.WithName("sync"), Now: h.options.Now,
 		Silence: h.options.Timing.Silence, Away: flowcontrol.NewTokenBucketRateLimiter(awayWrites, awayWrites), Metrics: h.options.Metrics,
 	}
 }
@@ -287,6 +287,7 @@ type hub struct {
 	objects  dynamic.Interface
 	metadata metadata.Interface
 	core     kubernetes.Interface
+	recorder recorder
 	beats    *heartbeat.Beats
 	clock    *clock
 	setBack  *setBack
@@ -305,6 +306,7 @@ func (h *hub) clients(ctx context.Context) error {
 	if h.objects, err = dynamic.NewForConfig(config); err != nil {
 		return fmt.Errorf("make a client for the hub: %w", err)
 	}
+	h.recorder = newRecorder(ctx, h.core.CoreV1(), h.mgr.GetScheme(), h.log.WithName("events"))
 	h.clock = &clock{now: h.options.Now}
 	timed := rest.CopyConfig(config)
 	timed.Wrap(h.clock.wrap) // the client that reads the hub's version, every few seconds

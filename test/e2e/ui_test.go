@@ -130,8 +130,9 @@ func (b *browser) node(t *testing.T, finished *wfv1.Workflow) {
 	var seen struct {
 		Summary   map[string]string
 		Container string
+		Events    []string
 	}
-	b.visit(t, "node", finished.Name, map[string]any{"node": "count"}, &seen)
+	b.visit(t, "node", finished.Name, map[string]any{"node": "count", "event": "created on cluster cluster2"}, &seen)
 	node := nodesOf(finished, wfv1.NodeTypePod)["count"]
 	for title, wanted := range map[string]string{"NAME": node.Name, "TYPE": "Pod", "PHASE": "Succeeded", "HOST NODE NAME": node.HostNodeName} {
 		if got := seen.Summary[title]; !strings.Contains(got, wanted) {
@@ -140,6 +141,11 @@ func (b *browser) node(t *testing.T, finished *wfv1.Workflow) {
 	}
 	if !strings.Contains(seen.Container, "alpine:3.7") {
 		t.Errorf("the panel says of the container %q", seen.Container)
+	}
+	for _, event := range []string{"Placed", "CreatedOnCluster"} {
+		if !slices.ContainsFunc(seen.Events, func(row string) bool { return strings.Contains(row, event) }) {
+			t.Errorf("the list of events has no %s: %q", event, seen.Events)
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ var elsewhere = map[string]string{
 	ownRole + "get configmaps": "TestAbandonInEveryGap", ownRole + "create configmaps": "TestAbandon", ownRole + "delete configmaps": "TestAbandon",
 	wecRole + "watch workflows.argoproj.io": "TestMainJob",
 	wecRole + "get pods":                    mirrorRights, wecRole + "watch pods": mirrorRights,
-	hubRole + "patch events": "TestPodEvents", wecRole + "list events": "TestPodEvents", wecRole + "watch events": "TestPodEvents",
+	wecRole + "list events": "TestPodEvents", wecRole + "watch events": "TestPodEvents",
 	wecRole + "list configmaps": "TestDependencies", wecRole + "delete configmaps": "TestDependencies",
 	wecRole + "list workflowtemplates.argoproj.io": "TestDependencies", wecRole + "delete workflowtemplates.argoproj.io": "TestDependencies",
 	wecRole + "list clusterworkflowtemplates.argoproj.io": "TestDependencies", wecRole + "delete clusterworkflowtemplates.argoproj.io": "TestDependencies",
@@ -91,8 +91,8 @@ var needs = map[string]need{
 	hubRole + "patch workflows.argoproj.io": {use: submit, said: mayNot},
 	hubRole + "list pods":                   {use: submit, said: mayNot},
 	hubRole + "create secrets":              {use: submit, said: "create Secret"},
-	hubRole + "create events.events.k8s.io": {use: submit, said: "placed on cluster cluster1"},
-	hubRole + "patch events.events.k8s.io": {said: "make its annotations smaller", use: func(e *rights, name string) { // said again, an event is counted
+	hubRole + "create events":               {use: submit, said: "placed on cluster cluster1"},
+	hubRole + "patch events": {said: "make its annotations smaller", use: func(e *rights, name string) { // said again, an event is counted
 		e.submit(name, func(w *unstructured.Unstructured) {
 			w.SetAnnotations(map[string]string{"a": strings.Repeat("a", 262_100)})
 		})

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -35,7 +35,7 @@ type Reconciler struct {
 	Client client.Client
 	Fleet  *Fleet
 	// Recorder says what cannot be written; nil for nobody.
-	Recorder events.EventRecorder
+	Recorder record.EventRecorder
 	// Events brings the ManagedClusters whose state changed.
 	Events <-chan event.TypedGenericEvent[*clusterv1.ManagedCluster]
 }
@@ -168,7 +168,7 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 	}
 	if err := r.Client.Status().Patch(ctx, updated, client.MergeFromWithOptions(managed, client.MergeFromWithOptimisticLock{})); err != nil {
 		if apierrors.IsForbidden(err) && r.Recorder != nil {
-			r.Recorder.Eventf(managed, nil, corev1.EventTypeWarning, "StatusNotWritten", "Report", "the hub manager may not write the status: %s: run `stellarflow install` again to restore its rights", stellarflow.OneLine(err.Error(), maxMessage/2))
+			r.Recorder.Eventf(managed, corev1.EventTypeWarning, "StatusNotWritten", "the hub manager may not write the status: %s: run `stellarflow install` again to restore its rights", stellarflow.OneLine(err.Error(), maxMessage/2))
 		}
 		return fmt.Errorf("write the status of managed cluster %q: %w", managed.Name, err)
 	}

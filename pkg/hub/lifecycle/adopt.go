@@ -73,7 +73,7 @@ func (s *Syncer) adopt(ctx context.Context, c *cluster.Connection, key types.Nam
 	}
 	s.Gone.Forget(placement.UID)
 	s.Metrics.Restored(c.Name)
-	s.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventAdopted, "Sync", "%s", sayAdopted(next, shutdown))
+	s.Recorder.Eventf(written, corev1.EventTypeWarning, eventAdopted, "%s", sayAdopted(next, shutdown))
 	return time.Millisecond, nil
 }
 

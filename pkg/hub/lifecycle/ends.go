@@ -76,7 +76,7 @@ func (s *Syncer) vanished(ctx context.Context, c *cluster.Connection, key types.
 		return err
 	}
 	s.Metrics.Vanished(c.Name)
-	s.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventVanished, "Mirror", "%s", message)
+	s.Recorder.Eventf(written, corev1.EventTypeWarning, eventVanished, "%s", message)
 	s.forget(placement.UID)
 	return nil
 }

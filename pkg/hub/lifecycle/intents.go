@@ -216,12 +216,12 @@ func (s *Syncer) removePods(ctx context.Context, c *cluster.Connection, wecCopy 
 func (s *Syncer) report(c *cluster.Connection, v View, result carried) {
 	for _, done := range result.done {
 		s.Metrics.Requested(string(done.Kind), metrics.ResultDone)
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeNormal, eventIntentDone, "Act", "%s asked by %s was done on cluster %s", done.Kind, done.Caller, c.Name)
+		s.Recorder.Eventf(v.Hub, corev1.EventTypeNormal, eventIntentDone, "%s asked by %s was done on cluster %s", done.Kind, done.Caller, c.Name)
 	}
 	for _, refused := range result.refused {
 		s.Metrics.Requested(string(refused.Kind), metrics.ResultRefused)
 	}
 	if result.settled != nil && result.settled.Refused != "" {
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventIntentRefused, "Act", "%s", result.settled.Refused)
+		s.Recorder.Eventf(v.Hub, corev1.EventTypeWarning, eventIntentRefused, "%s", result.settled.Refused)
 	}
 }

@@ -122,7 +122,7 @@ func (s *Syncer) sayKeysRefused(c *cluster.Connection, v View, note, why string)
 	}
 	said := stellarflow.OneLine(fmt.Sprintf("labels and annotations are not passed on to cluster %s%s: %s", c.Name, again, why), maxSaid)
 	if v.Hub.Annotations[stellarflow.AnnotationSync] != said {
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventKeysRefused, "PassOn", "%s", said)
+		s.Recorder.Eventf(v.Hub, corev1.EventTypeWarning, eventKeysRefused, "%s", said)
 	}
 	return said
 }

@@ -62,7 +62,7 @@ func (s *Syncer) finishBurial(ctx context.Context, c *cluster.Connection, key ty
 	}
 	s.Log.Info("a Workflow that was given up is gone", "cluster", c.Name, "workflow", key, "hubUID", stone.HubUID)
 	if v.Hub != nil && v.Hub.UID == stone.HubUID {
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeNormal, eventBuried, "Delete", "it was given up, and no copy of it is on cluster %s any more", string(c.Name))
+		s.Recorder.Eventf(v.Hub, corev1.EventTypeNormal, eventBuried, "it was given up, and no copy of it is on cluster %s any more", string(c.Name))
 	}
 	s.forget(stone.HubUID)
 	return 0, nil

@@ -46,7 +46,7 @@ func (s *Syncer) say(ctx context.Context, c *cluster.Connection, v View, reason,
 	if err != nil {
 		return err
 	}
-	s.Recorder.Eventf(written, nil, corev1.EventTypeWarning, reason, "Sync", "%s", message)
+	s.Recorder.Eventf(written, corev1.EventTypeWarning, reason, "%s", message)
 	return nil
 }
 
@@ -70,7 +70,7 @@ func (s *Syncer) Stuck(ctx context.Context, c *cluster.Connection, key types.Nam
 	}
 	message := keepsFailing(c.Name) + " and is tried again: " + wec.Plain(cause)
 	if step, _ := Next(v); step == ReleaseHarvest || step == RestoreHarvest { // the next mirror would take an annotation back
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, sayStuck, "Sync", "%s", message)
+		s.Recorder.Eventf(v.Hub, corev1.EventTypeWarning, sayStuck, "%s", message)
 		return nil
 	}
 	if placement.WECUID != "" || stellarflow.Completed(v.Hub) || v.Hub.DeletionTimestamp != nil {
@@ -85,7 +85,7 @@ func (s *Syncer) Stuck(ctx context.Context, c *cluster.Connection, key types.Nam
 	}
 	written, err := s.Hub.SayPending(ctx, live, message)
 	if err == nil && written != nil {
-		s.Recorder.Eventf(written, nil, corev1.EventTypeWarning, sayStuck, "Sync", "%s", message)
+		s.Recorder.Eventf(written, corev1.EventTypeWarning, sayStuck, "%s", message)
 	}
 	return err
 }

@@ -120,7 +120,7 @@ func (s *Syncer) passOn(ctx context.Context, c *cluster.Connection, key types.Na
 	}
 	if written != nil && step == tellAsked {
 		s.Metrics.Requested(strings.ToLower(asked), metrics.ResultDone)
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeNormal, eventShutdown, "Shutdown", "spec.shutdown: %s was passed on to cluster %s", asked, c.Name)
+		s.Recorder.Eventf(v.Hub, corev1.EventTypeNormal, eventShutdown, "spec.shutdown: %s was passed on to cluster %s", asked, c.Name)
 	}
 	return shutdown{live: live}, nil
 }
@@ -136,7 +136,7 @@ func (s *Syncer) refusedShutdown(c *cluster.Connection, v View, result shutdown,
 		if asked != "" {
 			s.Metrics.Requested(strings.ToLower(asked), metrics.ResultRefused)
 		}
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventShutdownRefused, "Shutdown", "%s", result.refused)
+		s.Recorder.Eventf(v.Hub, corev1.EventTypeWarning, eventShutdownRefused, "%s", result.refused)
 	}
 	return result
 }

@@ -14,7 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/flowcontrol"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -74,7 +74,7 @@ type Syncer struct {
 	Fleet    Fleet
 	// Tombstones name WEC copies that are removed when they are seen.
 	Tombstones *tombstone.Store
-	Recorder   events.EventRecorder
+	Recorder   record.EventRecorder
 	Log        logr.Logger
 	Now        func() time.Time
 	// Away limits the writes that say a cluster is unreachable, so that an outage is no storm on the hub.
@@ -246,9 +246,9 @@ func (s *Syncer) create(ctx context.Context, c *cluster.Connection, key types.Na
 	s.Metrics.Created(placement, s.Now())
 	c.Recent.Put(result.WECCopy, s.Now())
 	s.memory.Store(placement.UID, memory{attempt: placement.Attempt, seen: result.WECCopy.UID, createdAt: s.Now(), read: result.Generation})
-	s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeNormal, eventCreated, "Create", "created on cluster %s", string(c.Name))
+	s.Recorder.Eventf(v.Hub, corev1.EventTypeNormal, eventCreated, "created on cluster %s", string(c.Name))
 	for _, skipped := range result.Skipped {
-		s.Recorder.Eventf(v.Hub, nil, corev1.EventTypeWarning, eventSkipped, "Create", "%s", skipped.Error())
+		s.Recorder.Eventf(v.Hub, corev1.EventTypeWarning, eventSkipped, "%s", skipped.Error())
 	}
 	return uidGrace, nil
 }

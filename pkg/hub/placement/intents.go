@@ -25,7 +25,7 @@ func (r *Reconciler) refuseIntents(ctx context.Context, key types.NamespacedName
 	written, err := r.Hub.Patch(ctx, key, append(hubcopy.Unchanged(workflow), declined(workflow, why)...)...)
 	if err == nil {
 		r.countDeclined(workflow)
-		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventRequestRefused, "Request", "%s", why)
+		r.Recorder.Eventf(written, corev1.EventTypeWarning, eventRequestRefused, "%s", why)
 	}
 	return err
 }

@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -71,7 +71,7 @@ type Reconciler struct {
 	// Profile says whether a Workflow has to be suspended to be placed, and stays so; shared if empty.
 	Profile    stellarflow.Profile
 	Tombstones *tombstone.Store
-	Recorder   events.EventRecorder
+	Recorder   record.EventRecorder
 	Now        func() time.Time
 	// RestoredAt returns when the hub was restored from a backup, zero if it never was; nil for never.
 	RestoredAt func() time.Time
@@ -125,7 +125,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: 10 * time.Millisecond}, nil
 	}
 	if why := refusedHere(err); why != "" { // not even a message can be written
-		r.Recorder.Eventf(workflow, nil, corev1.EventTypeWarning, eventUnfit, "Place", "%s", why)
+		r.Recorder.Eventf(workflow, corev1.EventTypeWarning, eventUnfit, "%s", why)
 		return ctrl.Result{RequeueAfter: lookAgain}, nil
 	}
 	if err == nil && result.RequeueAfter != unsettled {
@@ -201,7 +201,7 @@ func (r *Reconciler) placeSelected(ctx context.Context, key types.NamespacedName
 	if !ours {
 		r.local.add(live)
 		if why := unreadable(live); why != "" {
-			r.Recorder.Eventf(live, nil, corev1.EventTypeWarning, eventUnfit, "Place", "%s", why)
+			r.Recorder.Eventf(live, corev1.EventTypeWarning, eventUnfit, "%s", why)
 		}
 		return ctrl.Result{}, false, nil
 	}
@@ -317,7 +317,7 @@ func (r *Reconciler) stop(ctx context.Context, live *unstructured.Unstructured, 
 	})...)
 	written, err := r.Hub.Patch(ctx, keyOf(live), append(operations, r.Hub.Stopped(live, strategy, r.Now())...)...)
 	if err == nil {
-		r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventStopped, "Stop", "ended before it was created on a cluster, as spec.shutdown: %s asks", strategy)
+		r.Recorder.Eventf(written, corev1.EventTypeNormal, eventStopped, "ended before it was created on a cluster, as spec.shutdown: %s asks", strategy)
 	}
 	return err
 }
@@ -326,12 +326,12 @@ func (r *Reconciler) stop(ctx context.Context, live *unstructured.Unstructured, 
 // that is said in its status.
 func (r *Reconciler) wait(ctx context.Context, live *unstructured.Unstructured, why string) error {
 	if stellarflow.Completed(live) {
-		r.Recorder.Eventf(live, nil, corev1.EventTypeWarning, eventWaiting, "Place", "%s", why)
+		r.Recorder.Eventf(live, corev1.EventTypeWarning, eventWaiting, "%s", why)
 		return nil
 	}
 	written, err := r.Hub.SayPending(ctx, live, why)
 	if err == nil && written != nil {
-		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventWaiting, "Place", "%s", why)
+		r.Recorder.Eventf(written, corev1.EventTypeWarning, eventWaiting, "%s", why)
 	}
 	return err
 }
@@ -372,7 +372,7 @@ func (r *Reconciler) record(ctx context.Context, live *unstructured.Unstructured
 		r.Recorded(placement, began)
 	}
 	r.Metrics.Placed(placement.UID, arrived, r.Now())
-	r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventPlaced, "Place", "placed on cluster %s by policy %s, attempt %s", placement.Cluster, placement.Policy, strconv.Itoa(placement.Attempt))
+	r.Recorder.Eventf(written, corev1.EventTypeNormal, eventPlaced, "placed on cluster %s by policy %s, attempt %s", placement.Cluster, placement.Policy, strconv.Itoa(placement.Attempt))
 	return nil
 }
 

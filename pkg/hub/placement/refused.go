@@ -34,13 +34,13 @@ func (r *Reconciler) Refused(ctx context.Context, key types.NamespacedName, plac
 			return err
 		}
 		if decision.Cluster != "" {
-			r.Recorder.Eventf(live, nil, corev1.EventTypeWarning, eventRefused, "Create", "%s", message)
+			r.Recorder.Eventf(live, corev1.EventTypeWarning, eventRefused, "%s", message)
 			return nil
 		}
 	}
 	written, err := r.Hub.SayPending(ctx, live, message)
 	if err == nil && written != nil {
-		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventRefused, "Create", "%s", message)
+		r.Recorder.Eventf(written, corev1.EventTypeWarning, eventRefused, "%s", message)
 	}
 	return err
 }

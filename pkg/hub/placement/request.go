@@ -89,7 +89,7 @@ func (r *Reconciler) Refuse(ctx context.Context, workflow *metav1.PartialObjectM
 		return err
 	}
 	r.Metrics.Requested(request, metrics.ResultRefused)
-	r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventRequestRefused, "Request", "request %q refused: %s", request, why)
+	r.Recorder.Eventf(written, corev1.EventTypeWarning, eventRequestRefused, "request %q refused: %s", request, why)
 	return nil
 }
 
@@ -120,7 +120,7 @@ func (r *Reconciler) abandon(ctx context.Context, key types.NamespacedName, plac
 	r.countDeclined(live)
 	if !again {
 		r.Metrics.Requested(stellarflow.RequestAbandon, metrics.ResultDone)
-		r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventAbandoned, "Request", "%s", message)
+		r.Recorder.Eventf(written, corev1.EventTypeWarning, eventAbandoned, "%s", message)
 	}
 	return nil
 }
@@ -163,7 +163,7 @@ func (r *Reconciler) Move(ctx context.Context, workflow *metav1.PartialObjectMet
 		return r.Refuse(ctx, workflow, "no other cluster takes it. "+strings.TrimPrefix(decision.Message(), "Waiting for a cluster. "))
 	}
 	r.Metrics.Requested(stellarflow.RequestMove, metrics.ResultDone)
-	r.Recorder.Eventf(live, nil, corev1.EventTypeNormal, eventMoved, "Request", "moved from cluster %s to cluster %s on request: nothing of it is on the first", placement.Cluster, decision.Cluster)
+	r.Recorder.Eventf(live, corev1.EventTypeNormal, eventMoved, "moved from cluster %s to cluster %s on request: nothing of it is on the first", placement.Cluster, decision.Cluster)
 	return nil
 }
 

@@ -45,7 +45,7 @@ func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, work
 		return false, err
 	}
 	r.Metrics.Restored(placement.Cluster)
-	r.Recorder.Eventf(written, nil, corev1.EventTypeWarning, eventRestored, "Place", "the record of the placement was lost; the Workflow was found on cluster %s and is followed there", state.Name)
+	r.Recorder.Eventf(written, corev1.EventTypeWarning, eventRestored, "the record of the placement was lost; the Workflow was found on cluster %s and is followed there", state.Name)
 	return true, nil
 }
 
@@ -83,7 +83,7 @@ func (r *Reconciler) disown(ctx context.Context, key types.NamespacedName, workf
 		return err
 	}
 	if !waited {
-		r.Recorder.Eventf(written, nil, corev1.EventTypeNormal, eventCleaned, "Place",
+		r.Recorder.Eventf(written, corev1.EventTypeNormal, eventCleaned,
 			"labels and annotations under %s came with a copy of another Workflow and were removed: they say nothing about this one", stellarflow.Prefix)
 	}
 	return nil
@@ -102,7 +102,7 @@ func (r *Reconciler) departed(ctx context.Context, key types.NamespacedName, wor
 	if left, err := r.left(ctx, placement.Cluster); !left {
 		return err // nil while the cluster is known: a later join may bring the credential back
 	}
-	r.Recorder.Eventf(workflow, nil, corev1.EventTypeNormal, eventDeparted, "Delete", "cluster %s has left; a finished copy that may be there stays there", placement.Cluster)
+	r.Recorder.Eventf(workflow, corev1.EventTypeNormal, eventDeparted, "cluster %s has left; a finished copy that may be there stays there", placement.Cluster)
 	_, err := r.Hub.Patch(ctx, key, operations...)
 	return err
 }

@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	clientevents "k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -54,7 +54,7 @@ type Mirrorer struct {
 	Shown, Policies client.Reader
 	Copies          Copies
 	// Recorder says on hub copies what cannot be shown.
-	Recorder clientevents.EventRecorder
+	Recorder record.EventRecorder
 	Log      logr.Logger
 	Now      func() time.Time
 
@@ -447,7 +447,7 @@ func (p *pods) passOn(ctx context.Context, key types.NamespacedName, v View, own
 		return fmt.Errorf("delete pod %s of cluster %s: %w", key, v.Cluster, err)
 	}
 	p.Log.Info("deleted a pod as its mirror was", "cluster", v.Cluster, "pod", key)
-	p.Recorder.Eventf(owner, nil, corev1.EventTypeNormal, eventPodDeleted, "Delete", "deleted pod %s on cluster %s, as it was deleted here", key.Name, string(v.Cluster))
+	p.Recorder.Eventf(owner, corev1.EventTypeNormal, eventPodDeleted, "deleted pod %s on cluster %s, as it was deleted here", key.Name, string(v.Cluster))
 	return nil
 }
 
@@ -460,7 +460,7 @@ func (p *pods) sayNotPassedOn(v View, owner *metav1.PartialObjectMetadata) {
 	if v.Cordoned {
 		why = "node " + NodeName(v.Cluster) + " is cordoned: uncordon it"
 	}
-	p.Recorder.Eventf(owner, nil, corev1.EventTypeWarning, eventNotDeleted, "Delete", "pod %s on cluster %s is not deleted although it was here: %s, and delete it again",
+	p.Recorder.Eventf(owner, corev1.EventTypeWarning, eventNotDeleted, "pod %s on cluster %s is not deleted although it was here: %s, and delete it again",
 		v.Real.GetName(), string(v.Cluster), why)
 }
 
@@ -474,7 +474,7 @@ const (
 // refused says on the Workflow that a pod is not shown.
 func (p *pods) refused(owner *metav1.PartialObjectMetadata, pod types.NamespacedName, why string) {
 	if p.unseen.set(whose{owner.UID, client.ObjectKeyFromObject(owner)}, there{p.connection.Name, pod}, fmt.Sprintf("logs from S3 only: pod %s is not mirrored here: %s", pod.Name, oneLine(why))) {
-		p.Recorder.Eventf(owner, nil, corev1.EventTypeWarning, eventNotMirrored, "Mirror", "%s", p.unseen.why(owner.UID))
+		p.Recorder.Eventf(owner, corev1.EventTypeWarning, eventNotMirrored, "%s", p.unseen.why(owner.UID))
 		p.connection.Enqueue(client.ObjectKeyFromObject(owner))
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -26,7 +26,7 @@ type BindingPolicies struct {
 	// Client reads from the cache and writes status.
 	Client client.Client
 	// Recorder says what cannot be written; nil for nobody.
-	Recorder events.EventRecorder
+	Recorder record.EventRecorder
 	Fleet    inventory.Connections
 }
 

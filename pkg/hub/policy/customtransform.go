@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,7 +21,7 @@ type CustomTransforms struct {
 	// Client reads from the cache and writes status.
 	Client client.Client
 	// Recorder says what cannot be written; nil for nobody.
-	Recorder events.EventRecorder
+	Recorder record.EventRecorder
 }
 
 // SetupWithManager registers the controller. Each change is a reason to look at all: two transforms for one resource warn

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -48,7 +48,7 @@ type Carrier struct {
 	Hub     *hubcopy.Store
 	HubID   types.UID
 	// Recorder says what may be missing; nil for nobody.
-	Recorder events.EventRecorder
+	Recorder record.EventRecorder
 	Now      func() time.Time
 	// Policies reads the policies and the labels of namespaces.
 	Policies client.Reader
@@ -347,22 +347,22 @@ func (b *baggage) warn() {
 		return
 	}
 	if missing := b.named(func(it item) bool { return it.action == dependencies.Missing && !it.Required && !it.Optional }); missing != "" {
-		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventMissing, "Create",
+		b.carrier.Recorder.Eventf(b.hubCopy, corev1.EventTypeWarning, eventMissing,
 			"neither the hub nor cluster %s has %s: a pod that needs it waits until it is created there", string(b.target.Name), missing)
 	}
 	if unshared := b.named(func(it item) bool { return it.action == dependencies.Unshared && !it.Optional }); unshared != "" {
 		placement, _ := stellarflow.PlacementOf(b.hubCopy)
-		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventNotCopied, "Create",
+		b.carrier.Recorder.Eventf(b.hubCopy, corev1.EventTypeWarning, eventNotCopied,
 			"policy %s does not share %s, and none is known on cluster %s: a pod that needs it waits until it is created there", placement.Policy, unshared, string(b.target.Name))
 	}
 	if implied := b.named(func(it item) bool { return it.action == dependencies.Unshared && it.Implied }); implied != "" {
 		placement, _ := stellarflow.PlacementOf(b.hubCopy)
-		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeNormal, eventNotCopied, "Create",
+		b.carrier.Recorder.Eventf(b.hubCopy, corev1.EventTypeNormal, eventNotCopied,
 			"%s of the hub is not used on cluster %s, whose own counts: name it in artifactRepositoryRef or in policy %s if the hub's is meant",
 			implied, string(b.target.Name), placement.Policy)
 	}
 	if unseen := b.named(func(it item) bool { return it.action == dependencies.Unseen }); unseen != "" {
-		b.carrier.Recorder.Eventf(b.hubCopy, nil, corev1.EventTypeWarning, eventNotCopied, "Create",
+		b.carrier.Recorder.Eventf(b.hubCopy, corev1.EventTypeWarning, eventNotCopied,
 			"the hub may not look for %s, here or on cluster %s: it is used as it is there and not copied: run `stellarflow join %s` again to give the hub the right, for Secrets apply samples/secrets-hub.yaml on the hub and samples/secrets-wec.yaml there",
 			unseen, string(b.target.Name), string(b.target.Name))
 	}

@@ -96,7 +96,7 @@ func (k *Keeper) say(c *cluster.Connection, workflow *metav1.PartialObjectMetada
 	}
 	about := workflow.DeepCopy()
 	about.SetGroupVersionKind(stellarflow.WorkflowKind)
-	k.Carrier.Recorder.Eventf(about, nil, corev1.EventTypeWarning, eventBehind, "Update",
+	k.Carrier.Recorder.Eventf(about, corev1.EventTypeWarning, eventBehind,
 		"what it needs is not brought up to date on cluster %s, and tried again: %s", string(c.Name), why)
 }
 

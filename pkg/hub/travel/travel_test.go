@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/dependencies"
@@ -220,10 +221,13 @@ func TestRefused(t *testing.T) {
 }
 
 // sayings keep what was said.
-type sayings struct{ said []string }
+type sayings struct {
+	record.EventRecorder
+	said []string
+}
 
 // Eventf is that of an EventRecorder.
-func (e *sayings) Eventf(_, _ runtime.Object, kind, reason, _, note string, args ...any) {
+func (e *sayings) Eventf(_ runtime.Object, kind, reason, note string, args ...any) {
 	e.said = append(e.said, kind+" "+reason+": "+fmt.Sprintf(note, args...))
 }
 

@@ -152,8 +152,9 @@ const scenarios = {
 		return {phases: seen, pages};
 	},
 
-	// node opens everything that there is of a node that has ended, and returns its summary and what the other views say.
-	async node({node}) {
+	// node opens everything that there is of a node that has ended, and returns its summary, what the other views say, and the rows of the list of events
+	// as soon as one says event.
+	async node({node, event}) {
 		await openWorkflow();
 		await selectNode(node);
 		const cells = await page.locator('.workflow-node-info .workflow-details__attribute-grid > div').allInnerTexts();
@@ -169,8 +170,10 @@ const scenarios = {
 		await page.goto(`${url}/workflows/${namespace}/${workflow}?tab=summary`);
 		await page.locator('.workflow-details__content', {hasText: 'Succeeded'}).waitFor();
 		await page.goto(`${url}/workflows/${namespace}/${workflow}?tab=events`);
-		await page.locator('.workflow-details .argo-table-list__row').first().waitFor();
-		return {summary, container};
+		const rows = page.locator('.workflow-details .argo-table-list__row');
+		await rows.filter({hasText: event}).waitFor();
+		await picture('ui-events');
+		return {summary, container, events: await rows.allInnerTexts()};
 	},
 
 	// log reads the log of a node that has ended, until its last line is there.
