@@ -16,6 +16,7 @@ import (
 	clientevents "k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
@@ -51,8 +52,8 @@ type Mirrorer struct {
 type pods struct {
 	*Mirrorer
 	connection *cluster.Connection
-	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
-	watch      atomic.Pointer[wec.Watch] // complete, though it may be lost
+	queue      priorityqueue.PriorityQueue[types.NamespacedName] // by Rank
+	watch      atomic.Pointer[wec.Watch]                         // complete, though it may be lost
 	events     *events.Mirror
 	left       chan struct{} // closed at the end of Follow
 
@@ -65,7 +66,9 @@ type pods struct {
 func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	p := &pods{
 		Mirrorer: m, connection: connection, left: make(chan struct{}), read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{},
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)),
+		queue: priorityqueue.New("", func(o *priorityqueue.Opts[types.NamespacedName]) {
+			o.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)
+		}),
 	}
 	p.events = events.New(events.Options{
 		Cluster: connection.Name, WEC: connection.Clients.Events, Hub: m.Hub.CoreV1(), Log: m.Log,

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -92,12 +93,12 @@ func (m *Mirrorer) enqueue(name stellarflow.ClusterName, pod types.NamespacedNam
 // work makes the passes that are asked for until the queue is shut down.
 func (p *pods) work(ctx context.Context) {
 	for {
-		key, stopped := p.queue.Get()
+		key, rank, stopped := p.queue.GetWithPriority()
 		if stopped {
 			return
 		}
 		if ctx.Err() == nil {
-			after, err := p.pass(ctx, key)
+			after, err := p.pass(ctx, key, rank)
 			switch {
 			case err != nil:
 				p.Log.V(1).Info("pod is not mirrored", "cluster", p.connection.Name, "pod", key, "error", oneLine(err.Error()))
@@ -113,8 +114,9 @@ func (p *pods) work(ctx context.Context) {
 	}
 }
 
-// pass does the next step for a pod, and returns after how long to look again (zero: when something changes).
-func (p *pods) pass(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
+// pass does the next step for a pod, and returns after how long to look again (zero: when something changes). A Show that can wait is put
+// back first: whoever asks for a pass does so with rank 0.
+func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (time.Duration, error) {
 	view, owner, err := p.observe(ctx, key)
 	if err != nil {
 		return 0, err
@@ -131,6 +133,10 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName) (time.Duratio
 	}
 	switch step {
 	case Show:
+		if now := Rank(view); rank == 0 && now < 0 {
+			p.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &now}, key)
+			return 0, nil
+		}
 		return p.show(ctx, key, view, owner)
 	case Remove:
 		p.sayNotPassedOn(view, owner)

@@ -97,12 +97,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 }
 
 // full reports whether as many pods are mirrored as may be.
-func (p *pods) full(ctx context.Context) bool {
-	p.known.Lock()
-	few := len(p.read) <= most // of all that were read
-	p.known.Unlock()
-	return !few && len(p.mirrors(ctx)) >= most
-}
+func (p *pods) full(ctx context.Context) bool { return len(p.mirrors(ctx)) >= most }
 
 // remove ends a mirror at once.
 func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
