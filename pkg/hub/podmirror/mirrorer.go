@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -82,23 +81,7 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	}
 	group.Go(func() { p.events.Run(ctx) })
 	group.Go(func() { wait.JitterUntilWithContext(ctx, p.enqueueAll, every, 0.1, true) })
-	for pause := again; ctx.Err() == nil; {
-		began := p.Now()
-		err := p.follow(ctx)
-		switch {
-		case apierrors.IsForbidden(err):
-			p.Log.Info("the pods of a cluster are not shown: the hub may not watch them there, run stellarflow join again", "cluster", connection.Name, "error", wec.Plain(err))
-			pause = lastBackoff
-		case p.Now().Sub(began) > longest:
-			pause = again
-		default:
-			pause = min(2*pause, longest)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-	}
+	wec.Follow(ctx, p.follow)
 	p.queue.ShutDown()
 	group.Wait()
 }

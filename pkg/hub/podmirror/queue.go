@@ -6,19 +6,21 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 const (
 	workers = 2
 	// every is how often all pods are looked at although nothing has changed.
 	every = 30 * time.Second
-	// again is how long after its end a watch is begun anew, at first and at most, and how long a pod waits for what is about to be known.
-	again, longest = time.Second, 10 * time.Second
+	// again is how long a pod waits for what is about to be known.
+	again = time.Second
 	// A pod that keeps failing is tried again after 100 ms at first and never less often than every minute.
 	firstBackoff, lastBackoff = 100 * time.Millisecond, time.Minute
 )
@@ -41,7 +43,11 @@ func (p *pods) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-watch.Lost():
-			return watch.Err()
+			err := watch.Err()
+			if apierrors.IsForbidden(err) {
+				p.Log.Info("the pods of a cluster are not shown: the hub may not watch them there, run stellarflow join again", "cluster", p.connection.Name, "error", wec.Plain(err))
+			}
+			return err
 		case <-complete:
 			p.watch.Store(watch)
 			p.enqueueAll(ctx)
