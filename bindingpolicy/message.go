@@ -2,7 +2,6 @@ package bindingpolicy
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -91,12 +90,7 @@ func listed(texts []string, limit int, separator string) string {
 }
 
 // shorten quotes a value, cut if it is long.
-func shorten(value string) string {
-	if runes := []rune(value); len(runes) > maxValue {
-		value = string(runes[:maxValue]) + "..."
-	}
-	return strconv.Quote(value)
-}
+func shorten(value string) string { return stellarflow.Quote(value, maxValue) }
 
 // cut bounds a text to so many bytes, at whole characters.
 func cut(text string, limit int) string {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // Path is a parsed path: the names of the members on the way from the object to what it identifies, at least one.
@@ -184,9 +186,4 @@ func hex(text string, digits int) (char rune, rest string, err error) {
 const maxShown = 64
 
 // shorten quotes a text, cut if it is long.
-func shorten(text string) string {
-	if runes := []rune(text); len(runes) > maxShown {
-		text = string(runes[:maxShown]) + "..."
-	}
-	return strconv.Quote(text)
-}
+func shorten(text string) string { return stellarflow.Quote(text, maxShown) }

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -121,13 +120,7 @@ func isHost(address string) bool {
 }
 
 // shorten quotes a value, cut if it is long.
-func shorten(value string) string {
-	const shown = 128
-	if len(value) > shown {
-		value = strings.ToValidUTF8(value[:shown], "") + "..."
-	}
-	return strconv.Quote(value)
-}
+func shorten(value string) string { return stellarflow.Quote(value, 128) }
 
 func (o options) level() zapcore.Level { return zapcore.Level(-o.verbosity) } //nolint:gosec // validated to be 0 or 1
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // Keys of a Secret's data that hold a Store.
@@ -235,12 +237,7 @@ func checkCredential(key, credential string, name func(string) string) string {
 const maxShown = 64
 
 // shorten quotes a value, cut if it is long.
-func shorten(value string) string {
-	if runes := []rune(value); len(runes) > maxShown {
-		value = string(runes[:maxShown]) + "..."
-	}
-	return strconv.Quote(value)
-}
+func shorten(value string) string { return stellarflow.Quote(value, maxShown) }
 
 // unknownName says that a line sets nothing known. A name that nothing is set to may be a credential that ends in =.
 func unknownName(name, value string) string {

@@ -124,19 +124,14 @@ func contexts(config *api.Config) string {
 	return text
 }
 
-// What a message shows of a kubeconfig: bytes of a value, and contexts.
+// What a message shows of a kubeconfig: characters of a value, and contexts.
 const (
 	maxShown    = 128
 	maxContexts = 10
 )
 
 // shorten quotes a value, cut if it is long.
-func shorten(value string) string {
-	if len(value) > maxShown {
-		value = strings.ToValidUTF8(value[:maxShown], "") + "..."
-	}
-	return strconv.Quote(value)
-}
+func shorten(value string) string { return stellarflow.Quote(value, maxShown) }
 
 // checkServer says what is wrong with a server address.
 func checkServer(server string, allowLoopback bool) []string {

@@ -189,7 +189,7 @@ func workflowOf(object any) ([]string, error) {
 	return nil, nil
 }
 
-// stripPod keeps of a pod's metadata what says which it is and whose. It is a cache.TransformFunc and changes the object it is given.
+// stripPod keeps of a pod's metadata what says which it is, since when, and whose. It is a cache.TransformFunc and changes the object it is given.
 func stripPod(object any) (any, error) {
 	metadata, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -197,8 +197,9 @@ func stripPod(object any) (any, error) {
 	}
 	metadata.ObjectMeta = metav1.ObjectMeta{
 		Namespace: metadata.Namespace, Name: metadata.Name, UID: metadata.UID, ResourceVersion: metadata.ResourceVersion, DeletionTimestamp: metadata.DeletionTimestamp,
-		Labels:          map[string]string{stellarflow.ArgoLabelWorkflow: metadata.Labels[stellarflow.ArgoLabelWorkflow]},
-		OwnerReferences: metadata.OwnerReferences,
+		CreationTimestamp: metadata.CreationTimestamp,
+		Labels:            map[string]string{stellarflow.ArgoLabelWorkflow: metadata.Labels[stellarflow.ArgoLabelWorkflow]},
+		OwnerReferences:   metadata.OwnerReferences,
 	}
 	return metadata, nil
 }

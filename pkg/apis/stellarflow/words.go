@@ -1,6 +1,9 @@
 package stellarflow
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // IsControl reports whether a character makes a terminal do something else than show it, or changes the order in which the text
 // around it is shown: C0 and C1 controls, line and paragraph separators, Unicode's marks of direction, and bytes that are no UTF-8.
@@ -39,4 +42,17 @@ func OneLine(text string, limit int) string {
 		text = strings.ToValidUTF8(text[:end], "")
 	}
 	return text + more
+}
+
+// Quote quotes a value that somebody else wrote in a message, with Go's escapes; of more than limit characters the first ones, and three dots.
+func Quote(value string, limit int) string {
+	characters := 0
+	for i := range value {
+		if characters == limit {
+			value = value[:i] + "..."
+			break
+		}
+		characters++
+	}
+	return strconv.Quote(value)
 }

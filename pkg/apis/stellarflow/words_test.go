@@ -45,3 +45,21 @@ func FuzzOneLine(f *testing.F) {
 		}
 	})
 }
+
+func TestQuote(t *testing.T) {
+	cases := map[string]struct{ reason, text, want string }{
+		"Plain":    {"as it is", "größe", `"größe"`},
+		"Controls": {"escaped", "\x1b[\n\u202e", `"\x1b[\n\u202e"`},
+		"NotUTF8":  {"its bytes", "a\xff", `"a\xff"`},
+		"Exact":    {"what fits is not cut", "ööööö", `"ööööö"`},
+		"OneOver":  {"what does not is, at whole characters", "öööööö", `"ööööö..."`},
+		"Empty":    {"nothing can be seen", "", `""`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := Quote(tc.text, 5); got != tc.want {
+				t.Errorf("%s: Quote(%q) = %s, want %s", tc.reason, tc.text, got, tc.want)
+			}
+		})
+	}
+}

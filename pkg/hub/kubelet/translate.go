@@ -9,6 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // kind is what a stream is for.
@@ -112,7 +114,7 @@ func (a ask) check(method, container string, upgrade bool) *refusal {
 		{"container", container, validation.IsDNS1123Label(container)},
 	} {
 		if len(name.problems) > 0 && (name.what != "container" || a.kind != kindPortForward) {
-			return &refusal{http.StatusBadRequest, "the path names no " + name.what + ": " + strconv.QuoteToASCII(shorten(name.value)) + " is no name of one"}
+			return &refusal{http.StatusBadRequest, "the path names no " + name.what + ": " + stellarflow.Quote(name.value, 64) + " is no name of one"}
 		}
 	}
 	switch {
@@ -144,17 +146,11 @@ func (a ask) ports(given []string) *refusal {
 			continue
 		}
 		if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
-			return &refusal{http.StatusBadRequest, "port " + strconv.QuoteToASCII(shorten(port)) + " is no number from 1 to 65535"}
+			return &refusal{http.StatusBadRequest, "port " + stellarflow.Quote(port, 64) + " is no number from 1 to 65535"}
 		}
 		a.query.Add("ports", port)
 	}
 	return nil
-}
-
-// shorten cuts what a caller wrote.
-func shorten(value string) string {
-	const shown = 64
-	return value[:min(len(value), shown)]
 }
 
 // requestHeaders are the headers of a caller that reach a WEC. Its credentials do not, nor does who it is: the WEC knows the hub only.

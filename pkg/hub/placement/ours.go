@@ -5,12 +5,14 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/hub/podmirror"
 )
 
 // untouched reports whether nobody has begun with a Workflow that is not suspended, but for this hub, which has said why it waits. On a
@@ -84,13 +86,11 @@ func unfailed(workflow *unstructured.Unstructured) []hubcopy.Operation {
 
 // ran reports whether one of the pods that carry a Workflow's name is its own. Those of an earlier Workflow of that name may
 // still be ending; a pod without an owner counts, one that mirrors a WEC's does not.
-func ran(pods []metav1.PartialObjectMetadata, uid types.UID) bool {
-	return slices.ContainsFunc(pods, func(pod metav1.PartialObjectMetadata) bool {
-		if pod.Labels[stellarflow.LabelMirrorOf] != "" {
-			return false
-		}
+func ran(pods []corev1.Pod, uid types.UID) bool {
+	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool {
+		_, mirrored := podmirror.MirrorOf(&pod)
 		owner := metav1.GetControllerOfNoCopy(&pod)
-		return owner == nil || owner.Kind != stellarflow.WorkflowKind.Kind || owner.UID == uid
+		return !mirrored && (owner == nil || owner.Kind != stellarflow.WorkflowKind.Kind || owner.UID == uid)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -218,23 +219,31 @@ func TestUntouched(t *testing.T) {
 }
 
 func TestRan(t *testing.T) {
-	pod := func(owners ...metav1.OwnerReference) metav1.PartialObjectMetadata {
-		return metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{OwnerReferences: owners}}
+	pod := func(owners ...metav1.OwnerReference) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: owners}}
+	}
+	mirror := func(node string, owners ...metav1.OwnerReference) corev1.Pod {
+		one := pod(owners...)
+		one.Labels, one.Spec.NodeName = map[string]string{stellarflow.LabelMirrorOf: "real", stellarflow.LabelCluster: "cluster1"}, node
+		return one
 	}
 	owner := func(kind string, uid types.UID, controller bool) metav1.OwnerReference {
 		return metav1.OwnerReference{Kind: kind, UID: uid, Controller: &controller}
 	}
 	cases := map[string]struct {
 		reason string
-		pods   []metav1.PartialObjectMetadata
+		pods   []corev1.Pod
 		want   bool
 	}{
-		"None":    {"nothing runs", nil, false},
-		"Own":     {"it runs here", []metav1.PartialObjectMetadata{pod(owner("Workflow", "u1", true))}, true},
-		"Earlier": {"pods of a deleted Workflow of the same name are still ending", []metav1.PartialObjectMetadata{pod(owner("Workflow", "u0", true))}, false},
-		"Both":    {"one of each", []metav1.PartialObjectMetadata{pod(owner("Workflow", "u0", true)), pod(owner("Workflow", "u1", true))}, true},
-		"NoOwner": {"a pod that somebody made for it", []metav1.PartialObjectMetadata{pod()}, true},
-		"Other":   {"a resource template's pod is owned by something in between", []metav1.PartialObjectMetadata{pod(owner("Job", "j", true))}, true},
+		"None":     {"nothing runs", nil, false},
+		"Own":      {"it runs here", []corev1.Pod{pod(owner("Workflow", "u1", true))}, true},
+		"Earlier":  {"pods of a deleted Workflow of the same name are still ending", []corev1.Pod{pod(owner("Workflow", "u0", true))}, false},
+		"Both":     {"one of each", []corev1.Pod{pod(owner("Workflow", "u0", true)), pod(owner("Workflow", "u1", true))}, true},
+		"NoOwner":  {"a pod that somebody made for it", []corev1.Pod{pod()}, true},
+		"Other":    {"a resource template's pod is owned by something in between", []corev1.Pod{pod(owner("Job", "j", true))}, true},
+		"Mirrored": {"it runs on a cluster, and is shown here", []corev1.Pod{mirror("stellarflow-cluster1", owner("Workflow", "u1", true))}, false},
+		"Labelled": {"it runs here, whatever its labels say", []corev1.Pod{mirror("worker", owner("Workflow", "u1", true))}, true},
+		"NoNode":   {"it may yet, as its Workflow has begun", []corev1.Pod{mirror("", owner("Workflow", "u1", true))}, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

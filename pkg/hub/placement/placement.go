@@ -267,9 +267,8 @@ func (r *Reconciler) ours(ctx context.Context, live *unstructured.Unstructured) 
 	if stellarflow.Completed(live) && (!r.failedAtSight(live) || !unbegun(live)) {
 		return false, nil
 	}
-	pods := &metav1.PartialObjectMetadataList{}
-	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
-	err := r.Live.List(ctx, pods, client.InNamespace(live.GetNamespace()), client.MatchingLabels{stellarflow.ArgoLabelWorkflow: live.GetName()})
+	var pods corev1.PodList // whole ones: whether a pod is a mirrored one its Node says
+	err := r.Live.List(ctx, &pods, client.InNamespace(live.GetNamespace()), client.MatchingLabels{stellarflow.ArgoLabelWorkflow: live.GetName()})
 	if err != nil {
 		return false, fmt.Errorf("list the pods of workflow %s/%s: %w", live.GetNamespace(), live.GetName(), err)
 	}

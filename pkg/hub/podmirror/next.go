@@ -113,13 +113,35 @@ func keep(v View) (Step, time.Duration) {
 		return Remove, 0
 	case v.Mirror.DeletionTimestamp != nil && v.Real.GetDeletionTimestamp() == nil:
 		return Delete, 0
-	case v.Mirror.Annotations[stellarflow.AnnotationMirrored] != v.Real.GetResourceVersion(),
-		v.Read != Version(v.Real): // by a manager before this one: whether it is archived is to be seen
+	case v.outdated():
 		return Show, 0
+	case v.Read != Version(v.Real): // by a manager before this one: only its log may be archived by now
+		if saved(v.Mirror) {
+			return Show, 0
+		}
 	case !v.Archived.IsZero():
 		return Nothing, Lingers - v.Now.Sub(v.Archived)
 	}
 	return Nothing, 0
+}
+
+// outdated reports whether the mirror shows the real pod as it was before.
+func (v View) outdated() bool {
+	return v.Mirror != nil && v.Mirror.Annotations[stellarflow.AnnotationMirrored] != v.Real.GetResourceVersion()
+}
+
+// young is how long after its creation a pod is shown as soon as what has changed.
+const young = time.Minute
+
+// Rank returns the priority of a Show: 0, or less for one that can wait until all else is shown. That is of a pod that this manager has not read
+// and that was there before: after a restart a WEC still has its finished pods, maybe thousands. The youngest come first: those that began while
+// no manager ran.
+func Rank(v View) int {
+	age := v.Now.Sub(v.Real.GetCreationTimestamp().Time)
+	if v.outdated() || v.Read != "" || age < young {
+		return 0
+	}
+	return -int(age / time.Second)
 }
 
 // stale is how old a deletion may be that is passed on. A manager that comes back later leaves the real pod alone.

@@ -14,7 +14,12 @@ import (
 // mirror is the Pod on the hub that shows running().
 func mirror(t *testing.T, change ...func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
-	pod, err := Render(running(), hubCopy(), "cluster1")
+	return mirrorOf(t, running(), change...)
+}
+
+func mirrorOf(t *testing.T, of *corev1.Pod, change ...func(*corev1.Pod)) *corev1.Pod {
+	t.Helper()
+	pod, err := Render(of, hubCopy(), "cluster1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +61,9 @@ func TestNext(t *testing.T) {
 		"New":           {"a pod began", View{Real: running(), Wanted: true}, Show, 0},
 		"Shown":         {"the mirror shows it", View{Real: running(), Wanted: true, Mirror: mirror(t), Read: "real/7"}, Nothing, 0},
 		"Changed":       {"the pod changed", View{Real: running(), Wanted: true, Mirror: mirror(t, func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationMirrored] = "6" }), Read: "real/6"}, Show, 0},
-		"AfterRestart":  {"this process has not read it", View{Real: running(), Wanted: true, Mirror: mirror(t)}, Show, 0},
+		"AfterRestart":  {"the manager before has shown it, and nothing has changed", View{Real: running(), Wanted: true, Mirror: mirror(t)}, Nothing, 0},
+		"AfterItsEnd":   {"its log may be archived by now", View{Real: finished(0), Wanted: true, Mirror: mirrorOf(t, finished(0))}, Show, 0},
+		"AfterFailure":  {"its log is not", View{Real: finished(1), Wanted: true, Mirror: mirrorOf(t, finished(1))}, Nothing, 0},
 		"Other":         {"the name is another pod's now", View{Real: running(), Wanted: true, Mirror: mirror(t, func(p *corev1.Pod) { p.Labels[stellarflow.LabelMirrorOf] = "old" })}, Remove, 0},
 		"Unwanted":      {"the policy says no", View{Real: running(), Mirror: mirror(t), Complete: true}, Remove, 0},
 		"UnwantedNew":   {"nor is it made", View{Real: running(), Complete: true}, Nothing, 0},
@@ -92,6 +99,38 @@ func TestNext(t *testing.T) {
 			tc.view.Cluster, tc.view.Now = "cluster1", now
 			if step, after := Next(tc.view); step != tc.want || after != tc.after {
 				t.Errorf("%s: got %s after %s, want %s after %s", tc.reason, step, after, tc.want, tc.after)
+			}
+		})
+	}
+}
+
+func TestRank(t *testing.T) {
+	now := ended.Add(time.Hour)
+	aged := func(age time.Duration) *corev1.Pod {
+		pod := running()
+		pod.CreationTimestamp = metav1.NewTime(now.Add(-age))
+		return pod
+	}
+	for name, tc := range map[string]struct {
+		reason string
+		view   View
+		want   int
+	}{
+		"New":        {"it began", View{Real: aged(time.Second)}, 0},
+		"Ahead":      {"the cluster's clock is ahead", View{Real: aged(-time.Hour)}, 0},
+		"BeganAway":  {"it began while no manager ran", View{Real: aged(2 * time.Minute)}, -120},
+		"Old":        {"it is finished, mostly, and comes later", View{Real: aged(time.Hour)}, -3600},
+		"NoTime":     {"a cluster may say anything", View{Real: aged(1 << 62)}, -4611686018},
+		"Read":       {"it has changed since this manager has read it", View{Real: aged(time.Hour), Read: "real/6"}, 0},
+		"Outdated":   {"what is shown is wrong", View{Real: aged(time.Hour), Mirror: mirror(t, func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationMirrored] = "6" })}, 0},
+		"NoStatus":   {"as is one that was only just made", View{Real: aged(time.Hour), Mirror: mirror(t, func(p *corev1.Pod) { delete(p.Annotations, stellarflow.AnnotationMirrored) })}, 0},
+		"AsIs":       {"what is shown is right, only too long perhaps", View{Real: aged(time.Hour), Mirror: mirror(t)}, -3600},
+		"AsIsAndNew": {"that may go soon", View{Real: aged(30 * time.Second), Mirror: mirror(t)}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.view.Now = now
+			if got := Rank(tc.view); got != tc.want {
+				t.Errorf("%s: got %d, want %d", tc.reason, got, tc.want)
 			}
 		})
 	}

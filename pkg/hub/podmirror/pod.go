@@ -215,9 +215,7 @@ func Finished(pod *corev1.Pod) time.Time {
 // brings it has ended well. Argo gives a pod's first container its template (argo-workflows v3.7.18 workflow/controller/workflowpod.go,
 // EnvVarTemplate), if it is not too large for that; then the pod is not known to be archived.
 func Archived(pod *corev1.Pod) bool {
-	if Finished(pod).IsZero() || !slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
-		return s.Name == "wait" && s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
-	}) {
+	if !saved(pod) {
 		return false
 	}
 	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
@@ -233,4 +231,12 @@ func Archived(pod *corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// saved reports whether a pod is finished and the container that brings its log to the artifact store, if it goes there, has ended well. Of a
+// real pod and of its mirror it is the same.
+func saved(pod *corev1.Pod) bool {
+	return !Finished(pod).IsZero() && slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.Name == "wait" && s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
+	})
 }

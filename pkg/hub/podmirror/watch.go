@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
-	"stellarflow.io/stellarflow/pkg/hub/cluster"
 )
 
 // Watch lets changes on the hub bring another look: of the mirrored pods, of the Workflows, and of what policies say of their pods.
@@ -102,97 +101,4 @@ func (m *Mirrorer) went(mirror *corev1.Pod) {
 		defer p.known.Unlock()
 		p.deleted[client.ObjectKeyFromObject(mirror)] = Deletion{UID: types.UID(mirror.Labels[stellarflow.LabelMirrorOf]), At: ask.Time, Grace: mirror.DeletionGracePeriodSeconds}
 	}
-}
-
-func (m *Mirrorer) of(name stellarflow.ClusterName) *pods {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.clusters[name]
-}
-
-func (m *Mirrorer) all() []*pods {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := make([]*pods, 0, len(m.clusters))
-	for _, p := range m.clusters {
-		all = append(all, p)
-	}
-	return all
-}
-
-func (m *Mirrorer) enqueue(name stellarflow.ClusterName, pod types.NamespacedName) {
-	if p := m.of(name); p != nil {
-		p.queue.Add(pod)
-	}
-}
-
-func (m *Mirrorer) enqueueWorkflow(ctx context.Context, at where) {
-	p := m.of(at.cluster)
-	if p == nil {
-		return
-	}
-	if watch := p.watch.Load(); watch != nil {
-		for _, pod := range watch.ByWorkflow(at.workflow) {
-			p.queue.Add(client.ObjectKeyFromObject(pod))
-		}
-	}
-	var mirrors corev1.PodList // while the WEC is away there may be these only
-	err := m.Shown.List(ctx, &mirrors, client.InNamespace(at.workflow.Namespace), client.UnsafeDisableDeepCopy,
-		client.MatchingLabels{stellarflow.ArgoLabelWorkflow: at.workflow.Name, stellarflow.LabelCluster: string(at.cluster)})
-	if err != nil {
-		m.Log.Error(err, "list the mirrored pods", "workflow", at.workflow)
-	}
-	for i := range mirrors.Items {
-		p.queue.Add(client.ObjectKeyFromObject(&mirrors.Items[i]))
-	}
-}
-
-// Found is where a mirrored pod really runs.
-type Found struct {
-	Connection *cluster.Connection
-	// UID is the real pod's.
-	UID types.UID
-	// Left is closed when the WEC is followed no more.
-	Left <-chan struct{}
-}
-
-// Find returns where the pod runs that is mirrored under a name. It is false if the hub's record places no Workflow there that controls the
-// pod, or if there is no mirror of just that pod: another WEC may have one of the same name.
-func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (Found, bool) {
-	var mirror corev1.Pod
-	if m.Shown.Get(ctx, key, &mirror) != nil {
-		return Found{}, false
-	}
-	name, ours := MirrorOf(&mirror)
-	p := m.of(name)
-	if !ours || p == nil {
-		return Found{}, false
-	}
-	watch := p.watch.Load()
-	if watch == nil {
-		return Found{}, false
-	}
-	pod := watch.Get(key)
-	if pod == nil || string(pod.UID) != mirror.Labels[stellarflow.LabelMirrorOf] {
-		return Found{}, false
-	}
-	hubCopy, owned := p.owner(ctx, pod)
-	return Found{p.connection, pod.UID, p.left}, owned && p.wanted(ctx, hubCopy)
-}
-
-// Check reports whether the pod that Find has found is still what runs under its name on its WEC: that is asked there.
-func (m *Mirrorer) Check(ctx context.Context, key types.NamespacedName, found Found) error {
-	connection := found.Connection
-	pod, err := connection.Clients.Pods.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
-	if err != nil {
-		return fmt.Errorf("look at pod %s of cluster %s: %w", key, connection.Name, err)
-	}
-	p := m.of(connection.Name)
-	if p == nil || pod.UID != found.UID {
-		return fmt.Errorf("pod %s of cluster %s is another one by now: ask again", key, connection.Name)
-	}
-	if _, owned := p.owner(ctx, pod); !owned {
-		return fmt.Errorf("pod %s of cluster %s is no Workflow's of this hub any more", key, connection.Name)
-	}
-	return nil
 }

@@ -35,8 +35,6 @@ const (
 	page, pages = 500, 4
 	// gather is how long a namespace waits for more mirrors to be made there. A WEC reads all Events of a namespace, whichever it is asked for.
 	gather = time.Second
-	// again is how long after the end of a watch the next one begins; refusedAgain if it was refused.
-	again, refusedAgain = time.Second, time.Minute
 	// A namespace that cannot be read is read again after 200 ms at first. A pod is given up after so many tries: what is said of it later
 	// is shown all the same.
 	firstBackoff, lastBackoff, tries = 200 * time.Millisecond, 10 * time.Second, 8
@@ -111,20 +109,12 @@ func (m *Mirror) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { m.work(ctx) })
 	version := ""
-	for ctx.Err() == nil {
-		pause := again
-		var err error
-		if version, err = m.follow(ctx, version); err != nil && ctx.Err() == nil {
+	wec.Follow(ctx, func(ctx context.Context) (err error) {
+		if version, err = m.follow(ctx, version); err != nil && ctx.Err() == nil { // doctor says which right is missing
 			m.Log.V(1).Info("events are not followed", "cluster", m.Cluster, "error", wec.Plain(err))
-			if apierrors.IsForbidden(err) { // doctor says which right it is
-				pause = refusedAgain
-			}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-	}
+		return err
+	})
 	m.queue.ShutDown()
 	group.Wait()
 }

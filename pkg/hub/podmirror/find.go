@@ -1,0 +1,63 @@
+package podmirror
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
+)
+
+// Found is where a mirrored pod really runs.
+type Found struct {
+	Connection *cluster.Connection
+	// UID is the real pod's.
+	UID types.UID
+	// Left is closed when the WEC is followed no more.
+	Left <-chan struct{}
+}
+
+// Find returns where the pod runs that is mirrored under a name. It is false if the hub's record places no Workflow there that controls the
+// pod, or if there is no mirror of just that pod: another WEC may have one of the same name.
+func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (Found, bool) {
+	var mirror corev1.Pod
+	if m.Shown.Get(ctx, key, &mirror) != nil {
+		return Found{}, false
+	}
+	name, ours := MirrorOf(&mirror)
+	p := m.of(name)
+	if !ours || p == nil {
+		return Found{}, false
+	}
+	watch := p.watch.Load()
+	if watch == nil {
+		return Found{}, false
+	}
+	pod := watch.Get(key)
+	if pod == nil || string(pod.UID) != mirror.Labels[stellarflow.LabelMirrorOf] {
+		return Found{}, false
+	}
+	hubCopy, owned := p.owner(ctx, pod)
+	return Found{p.connection, pod.UID, p.left}, owned && p.wanted(ctx, hubCopy)
+}
+
+// Check reports whether the pod that Find has found is still what runs under its name on its WEC: that is asked there.
+func (m *Mirrorer) Check(ctx context.Context, key types.NamespacedName, found Found) error {
+	connection := found.Connection
+	pod, err := connection.Clients.Pods.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("look at pod %s of cluster %s: %w", key, connection.Name, err)
+	}
+	p := m.of(connection.Name)
+	if p == nil || pod.UID != found.UID {
+		return fmt.Errorf("pod %s of cluster %s is another one by now: ask again", key, connection.Name)
+	}
+	if _, owned := p.owner(ctx, pod); !owned {
+		return fmt.Errorf("pod %s of cluster %s is no Workflow's of this hub any more", key, connection.Name)
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+package podmirror
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/wec"
+)
+
+const (
+	workers = 2
+	// every is how often all pods are looked at although nothing has changed.
+	every = 30 * time.Second
+	// again is how long a pod waits for what is about to be known.
+	again = time.Second
+	// A pod that keeps failing is tried again after 100 ms at first and never less often than every minute.
+	firstBackoff, lastBackoff = 100 * time.Millisecond, time.Minute
+)
+
+// follow watches until the watch is lost, and returns why, or ctx ends. What the last one has shown is used until this one is complete.
+func (p *pods) follow(ctx context.Context) error {
+	watch, err := p.connection.Clients.NewPodWatch(p.queue.Add)
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go watch.Run(ctx)
+	for {
+		complete := watch.Complete()
+		if p.watch.Load() == watch {
+			complete = nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-watch.Lost():
+			err := watch.Err()
+			if apierrors.IsForbidden(err) {
+				p.Log.Info("the pods of a cluster are not shown: the hub may not watch them there, run stellarflow join again", "cluster", p.connection.Name, "error", wec.Plain(err))
+			}
+			return err
+		case <-complete:
+			p.watch.Store(watch)
+			p.enqueueAll(ctx)
+		}
+	}
+}
+
+// enqueueAll asks for a pass over every pod that is there or is shown.
+func (p *pods) enqueueAll(ctx context.Context) {
+	if watch := p.watch.Load(); watch != nil {
+		for _, pod := range watch.List() {
+			if _, ours := p.owner(ctx, pod); ours {
+				p.queue.Add(client.ObjectKeyFromObject(pod))
+			}
+		}
+	}
+	p.known.Lock()
+	read := slices.Collect(maps.Keys(p.read))
+	p.known.Unlock()
+	for _, key := range slices.Concat(p.mirrors(ctx), p.unseen.of(p.connection.Name), read) { // what has gone meanwhile is forgotten
+		p.queue.Add(key)
+	}
+}
+
+// enqueueWorkflow asks for a pass over the pods of a Workflow.
+func (m *Mirrorer) enqueueWorkflow(ctx context.Context, at where) {
+	p := m.of(at.cluster)
+	if p == nil {
+		return
+	}
+	if watch := p.watch.Load(); watch != nil {
+		for _, pod := range watch.ByWorkflow(at.workflow) {
+			p.queue.Add(client.ObjectKeyFromObject(pod))
+		}
+	}
+	// while the WEC is away there may be these only
+	for _, key := range p.mirrors(ctx, client.InNamespace(at.workflow.Namespace), client.MatchingLabels{stellarflow.ArgoLabelWorkflow: at.workflow.Name}) {
+		p.queue.Add(key)
+	}
+}
+
+// enqueue asks for a pass over one pod of a WEC.
+func (m *Mirrorer) enqueue(name stellarflow.ClusterName, pod types.NamespacedName) {
+	if p := m.of(name); p != nil {
+		p.queue.Add(pod)
+	}
+}
+
+// work makes the passes that are asked for until the queue is shut down.
+func (p *pods) work(ctx context.Context) {
+	for {
+		key, rank, stopped := p.queue.GetWithPriority()
+		if stopped {
+			return
+		}
+		if ctx.Err() == nil {
+			after, err := p.pass(ctx, key, rank)
+			switch {
+			case err != nil:
+				p.Log.V(1).Info("pod is not mirrored", "cluster", p.connection.Name, "pod", key, "error", oneLine(err.Error()))
+				p.queue.AddRateLimited(key)
+			case after > 0:
+				p.queue.Forget(key)
+				p.queue.AddAfter(key, after)
+			default:
+				p.queue.Forget(key)
+			}
+		}
+		p.queue.Done(key)
+	}
+}
+
+// pass does the next step for a pod, and returns after how long to look again (zero: when something changes). A Show that can wait is put
+// back first: whoever asks for a pass does so with rank 0.
+func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (time.Duration, error) {
+	view, owner, err := p.observe(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	if view.Real == nil && view.Complete {
+		p.forget(key)
+	}
+	step, after := Next(view)
+	if step == Nothing && p.connection.State().ID() == "" {
+		return again, nil
+	}
+	if step == Nothing || step == Remove {
+		p.shown(key)
+	}
+	switch step {
+	case Show:
+		if now := Rank(view); rank == 0 && now < 0 {
+			p.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &now}, key)
+			return 0, nil
+		}
+		return p.show(ctx, key, view, owner)
+	case Remove:
+		p.sayNotPassedOn(view, owner)
+		return 0, p.remove(ctx, view.Mirror)
+	case Delete:
+		return 0, p.passOn(ctx, key, view, owner)
+	case Taken:
+		return p.taken(owner, key)
+	case Nothing:
+	}
+	return after, nil
+}

@@ -1,0 +1,57 @@
+package podmirror
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// Events on hub copies.
+const (
+	eventPodDeleted  = "PodDeletedOnCluster"
+	eventNotDeleted  = "PodNotDeleted"
+	eventNotMirrored = "PodNotMirrored"
+)
+
+// sayNotPassedOn says that a pod which a person has deleted is there again, if it is.
+func (p *pods) sayNotPassedOn(v View, owner *metav1.PartialObjectMetadata) {
+	if v.Real == nil || v.Mirror.DeletionTimestamp == nil || v.Mirror.Labels[stellarflow.LabelMirrorOf] != string(v.Real.GetUID()) || !Asked(v.Mirror) {
+		return
+	}
+	why := "that was more than a minute ago when it could be"
+	if v.Cordoned {
+		why = "node " + NodeName(v.Cluster) + " is cordoned: uncordon it"
+	}
+	p.Recorder.Eventf(owner, corev1.EventTypeWarning, eventNotDeleted, "pod %s on cluster %s is not deleted although it was here: %s, and delete it again",
+		v.Real.GetName(), string(v.Cluster), why)
+}
+
+// refused says on the Workflow that a pod is not shown.
+func (p *pods) refused(owner *metav1.PartialObjectMetadata, pod types.NamespacedName, why string) {
+	if p.unseen.set(whose{owner.UID, client.ObjectKeyFromObject(owner)}, there{p.connection.Name, pod}, fmt.Sprintf("logs from S3 only: pod %s is not mirrored here: %s", pod.Name, oneLine(why))) {
+		p.Recorder.Eventf(owner, corev1.EventTypeWarning, eventNotMirrored, "%s", p.unseen.why(owner.UID))
+		p.connection.Enqueue(client.ObjectKeyFromObject(owner))
+	}
+}
+
+// taken says that a pod's name is another one's on the hub.
+func (p *pods) taken(owner *metav1.PartialObjectMetadata, pod types.NamespacedName) (time.Duration, error) {
+	p.refused(owner, pod, "the hub has a Pod of that name already")
+	return every, nil
+}
+
+// shown takes back what was said of a pod that is shown now, or gone.
+func (p *pods) shown(pod types.NamespacedName) {
+	if workflow, last := p.unseen.clear(there{p.connection.Name, pod}); last {
+		p.connection.Enqueue(workflow)
+	}
+}
+
+// LogsFromS3 returns why pods of a hub copy are not shown here, empty if all are.
+func (m *Mirrorer) LogsFromS3(hubCopy types.UID) string { return m.unseen.why(hubCopy) }

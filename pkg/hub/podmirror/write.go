@@ -1,0 +1,136 @@
+package podmirror
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+)
+
+// most bounds the mirrored pods of one cluster, which could say that any number of them are its Workflows'.
+const most = 5000
+
+// show reads the real pod and makes the mirror show it.
+func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) (time.Duration, error) {
+	pod, err := p.connection.Clients.Pods.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return 0, nil // the watch will tell
+	case apierrors.IsForbidden(err):
+		p.refused(owner, key, fmt.Sprintf("the hub may not read it on cluster %s: run `stellarflow join %s` again", v.Cluster, v.Cluster))
+		return every, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read pod %s of cluster %s: %w", key, v.Cluster, err)
+	}
+	if _, ours := p.owner(ctx, pod); !ours || pod.UID != v.Real.GetUID() || pod.Namespace != key.Namespace || pod.Name != key.Name {
+		return time.Second, nil // replaced since the cache saw it
+	}
+	known := seen{version: Version(pod)}
+	if Archived(pod) {
+		known.archived = Finished(pod)
+	}
+	p.known.Lock()
+	p.read[key] = known
+	p.known.Unlock()
+	if left := Lingers - v.Now.Sub(known.archived); !known.archived.IsZero() && left <= 0 {
+		return time.Millisecond, nil
+	}
+	want, err := Render(pod, owner, v.Cluster)
+	if err != nil {
+		p.refused(owner, key, "cluster "+string(v.Cluster)+" says that "+err.Error())
+		return every, nil //nolint:nilerr // it is said
+	}
+	return p.write(ctx, v, owner, want)
+}
+
+// write makes the Pod on the hub, or brings its status up to date.
+func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMetadata, want *corev1.Pod) (time.Duration, error) {
+	hub, mirror := p.Hub.CoreV1().Pods(want.Namespace), v.Mirror
+	var err error
+	if mirror == nil {
+		if p.full(ctx) {
+			p.refused(owner, client.ObjectKeyFromObject(want), fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, v.Cluster))
+			return lastBackoff, nil
+		}
+		made := want.DeepCopy()
+		delete(made.Annotations, stellarflow.AnnotationMirrored) // until it has the status
+		switch mirror, err = hub.Create(ctx, made, metav1.CreateOptions{}); {
+		case apierrors.IsAlreadyExists(err):
+			there, err := hub.Get(ctx, want.Name, metav1.GetOptions{})
+			if _, ours := MirrorOf(there); err == nil && !ours {
+				return p.taken(owner, client.ObjectKeyFromObject(want))
+			}
+			return time.Second, nil // the cache does not show it yet
+		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+			return every, nil
+		case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+			p.refused(owner, client.ObjectKeyFromObject(want), err.Error())
+			return lastBackoff, nil
+		case err != nil:
+			return 0, fmt.Errorf("mirror pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err)
+		}
+		p.events.Look(client.ObjectKeyFromObject(want))
+	}
+	shown := mirror.DeepCopy()
+	qos := shown.Status.QOSClass
+	shown.Status = want.Status
+	shown.Status.QOSClass = qos
+	shown.Annotations[stellarflow.AnnotationMirrored] = want.Annotations[stellarflow.AnnotationMirrored]
+	switch _, err = hub.UpdateStatus(ctx, shown, metav1.UpdateOptions{}); {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return 50 * time.Millisecond, nil // the cache will show what won
+	case apierrors.IsInvalid(err): // what a pod cannot become: it is another one
+		return time.Second, p.remove(ctx, mirror)
+	case err != nil:
+		return 0, fmt.Errorf("show the status of pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err)
+	}
+	p.shown(client.ObjectKeyFromObject(want))
+	return 0, nil
+}
+
+// full reports whether as many pods are mirrored as may be.
+func (p *pods) full(ctx context.Context) bool { return len(p.mirrors(ctx)) >= most }
+
+// remove ends a mirror at once.
+func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
+	m.removing.Store(mirror.UID, true)
+	now := int64(0)
+	err := m.Hub.CoreV1().Pods(mirror.Namespace).Delete(ctx, mirror.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(mirror.UID))})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("remove mirrored pod %s/%s: %w", mirror.Namespace, mirror.Name, err)
+	}
+	return nil
+}
+
+// passOn deletes the real pod, as a person has deleted its mirror.
+func (p *pods) passOn(ctx context.Context, key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) error {
+	node, err := p.Hub.CoreV1().Nodes().Get(ctx, NodeName(v.Cluster), metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("look whether pod %s of cluster %s is drained: %w", key, v.Cluster, err)
+	}
+	if node.Spec.Unschedulable { // and the cache will show it
+		return fmt.Errorf("delete pod %s of cluster %s: node %s is cordoned", key, v.Cluster, node.Name)
+	}
+	options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(v.Real.GetUID())), GracePeriodSeconds: v.Deleted.Grace}
+	if v.Mirror != nil {
+		options.GracePeriodSeconds = v.Mirror.DeletionGracePeriodSeconds
+	}
+	err = p.connection.Clients.Pods.Pods(key.Namespace).Delete(ctx, key.Name, options)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil // the watch will tell
+	}
+	if err != nil {
+		return fmt.Errorf("delete pod %s of cluster %s: %w", key, v.Cluster, err)
+	}
+	p.Log.Info("deleted a pod as its mirror was", "cluster", v.Cluster, "pod", key)
+	p.Recorder.Eventf(owner, corev1.EventTypeNormal, eventPodDeleted, "deleted pod %s on cluster %s, as it was deleted here", key.Name, string(v.Cluster))
+	return nil
+}
