@@ -77,7 +77,9 @@ func TestStreamsOfAPeerThatIsGone(t *testing.T) {
 		<-over
 		_, _ = io.WriteString(w, "last\n")
 	}), func(config *http.Server) {
-		config.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connectionKey{}, c) }
+		config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connectionKey{}, c)
+		}
 	})
 	plain, ok := server.Client().Transport.(*http.Transport)
 	if !ok {
