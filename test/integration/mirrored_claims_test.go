@@ -2,8 +2,11 @@ package integration
 
 import (
 	"context"
+	"crypto/tls"
+	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,22 +33,12 @@ func TestMirroredPodsThatTwoClustersClaim(t *testing.T) {
 	c.submit(t, ns, honest.workflow, "cluster2")
 	liar.wec.waitFor(t, ns, honest.workflow, "the WEC copy", exists)
 	honest.owner.Name, honest.owner.UID = honest.workflow, liar.wec.argo(t, ns, honest.workflow, "Running").GetUID()
-	on := func(node string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
-	theirs, lies := on(m.wec.node(t, "cluster1 says ")), on(liar.wec.node(t, "cluster2 says "))
-	e := &endpoint{clusters: c, t: t, address: address, ns: ns, pod: "hello-a"}
-	e.trust()
-	who := e.certificate("kube-apiserver-kubelet-client", "system:masters")
+	theirs, lies := onNode(m.wec.node(t, "cluster1 says ")), onNode(liar.wec.node(t, "cluster2 says "))
+	e, who := m.endpoint(t, address, "hello-a")
 	wantAnswers := func(t *testing.T, code int, says string) {
 		t.Helper()
-		for method, what := range map[string]string{http.MethodGet: "/containerLogs/main?tailLines=3", http.MethodPost: "/exec/main?command=ls&output=1"} {
-			wanted := code
-			if code == http.StatusOK && method == http.MethodPost {
-				wanted = http.StatusSwitchingProtocols
-			}
-			if got, said := e.ask(t.Context(), who, method, what); got != wanted || !strings.Contains(said, says) {
-				t.Errorf("%s: %d %q, want %d %q", what, got, said, wanted, says)
-			}
-		}
+		e.wantAnswer(t, who, "/containerLogs/main?tailLines=3", code, says)
+		e.wantAnswer(t, who, "/exec/main?command=ls&output=1", map[bool]int{true: http.StatusSwitchingProtocols, false: code}[code == http.StatusOK], says)
 	}
 	// seen waits until the hub has seen what cluster2 has by now: it shows a pod there of a Workflow that is placed there.
 	seen := func(t *testing.T, name string) {
@@ -93,9 +86,7 @@ func TestMirroredPodsThatTwoClustersClaim(t *testing.T) {
 		m.waitMirror(t, "hello-forged", "its end, which waits", func(p *corev1.Pod) bool { return p != nil && p.DeletionTimestamp != nil })
 		e.pod = "hello-forged"
 		defer func() { e.pod = "hello-a" }()
-		if code, said := e.ask(t.Context(), who, http.MethodGet, "/containerLogs/main"); code != http.StatusNotFound {
-			t.Errorf("%d %q", code, said)
-		}
+		e.wantAnswer(t, who, "/containerLogs/main", http.StatusNotFound, "is not known to run on another cluster")
 		if _, err := pods.Patch(t.Context(), "hello-forged", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -117,4 +108,89 @@ func TestMirroredPodsThatTwoClustersClaim(t *testing.T) {
 		t.Errorf("pod %s of cluster2 is deleted with that of cluster1: %+v", lie.UID, now.ObjectMeta)
 	}
 	wantAnswers(t, http.StatusNotFound, "is not known to run on another cluster")
+}
+
+// endpoint is that of the manager which listens at an address, for a pod, and the API server by whose certificate it is asked.
+func (m mirroring) endpoint(t *testing.T, address, pod string) (*endpoint, *tls.Certificate) {
+	t.Helper()
+	e := &endpoint{clusters: m.clusters, t: t, address: address, ns: m.ns, pod: pod}
+	e.trust()
+	return e, e.certificate("kube-apiserver-kubelet-client", "system:masters")
+}
+
+// wantAnswer asks for something, as SPDY if it acts in the pod.
+func (e *endpoint) wantAnswer(t *testing.T, who *tls.Certificate, what string, code int, says string) {
+	t.Helper()
+	method := http.MethodPost
+	if strings.HasPrefix(what, "/containerLogs") {
+		method = http.MethodGet
+	}
+	if got, said := e.ask(t.Context(), who, method, what); got != code || !strings.Contains(said, says) {
+		t.Errorf("%s: %d %q, want %d %q", what, got, said, code, says)
+	}
+}
+
+func onNode(name string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.NodeName = name } }
+
+// late lets what clusters say of their pods' changes reach the manager later: not while it is locked.
+type late struct{ sync.RWMutex }
+
+func (l *late) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		response, err := next.RoundTrip(r)
+		if err == nil && r.URL.Path == "/api/v1/pods" && r.URL.Query().Has("watch") {
+			response.Body = lateBody{response.Body, l}
+		}
+		return response, err
+	})
+}
+
+type lateBody struct {
+	io.ReadCloser
+	late *late
+}
+
+// Read waits with what it has read.
+func (b lateBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.late.RLock()
+	defer b.late.RUnlock()
+	return n, err
+}
+
+// TestMirroredPodsAreLookedAt asks to act in a pod of which the hub does not know yet that it is another one, or no Workflow's any more.
+func TestMirroredPodsAreLookedAt(t *testing.T) {
+	var changes late
+	address := freeAddress(t)
+	c, _, ns := setUp(t, managerOptions{kubelet: address, wecTransport: changes.wrap})
+	m := mirroring{clusters: c, ns: ns}.run(t, "hello")
+	there := onNode(m.wec.node(t, ""))
+	first := m.begin(t, "hello-a", there)
+	m.waitMirror(t, "hello-a", "the mirror", shows(corev1.PodRunning))
+	e, who := m.endpoint(t, address, "hello-a")
+	const exec = "/exec/main?command=ls&output=1"
+	e.wantAnswer(t, who, exec, http.StatusSwitchingProtocols, "/exec/")
+	unseen := func(t *testing.T, says string, change func()) {
+		t.Helper()
+		changes.Lock()
+		defer changes.Unlock()
+		change()
+		e.wantAnswer(t, who, exec, http.StatusConflict, says)
+	}
+	unseen(t, "is another one by now", func() {
+		m.end("hello-a")
+		m.begin(t, "hello-a", there)
+	})
+	m.waitMirror(t, "hello-a", "the mirror of the next", func(p *corev1.Pod) bool {
+		return shows(corev1.PodRunning)(p) && p.Labels[stellarflow.LabelMirrorOf] != string(first.UID)
+	})
+	e.wantAnswer(t, who, exec, http.StatusSwitchingProtocols, "/exec/")
+	unseen(t, "is no Workflow's of this hub any more", func() {
+		patch := []byte(`{"metadata":{"ownerReferences":null}}`)
+		if _, err := m.wec.core.CoreV1().Pods(ns).Patch(t.Context(), "hello-a", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	m.waitMirror(t, "hello-a", "its end", noPod)
+	e.wantAnswer(t, who, exec, http.StatusNotFound, "is not known to run on another cluster")
 }
