@@ -71,10 +71,13 @@ func (a fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // dial starts a TLS server and returns the clients for it.
-func dial(t *testing.T, handler http.Handler) (*Clients, *httptest.Server) {
+func dial(t *testing.T, handler http.Handler, configure ...func(*http.Server)) (*Clients, *httptest.Server) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
 	server.Config.ErrorLog = nil
+	for _, f := range configure {
+		f(server.Config)
+	}
 	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	server.StartTLS()
 	t.Cleanup(server.Close)

@@ -8,7 +8,8 @@ import (
 )
 
 // A stream may be silent for hours, so only TCP says whether its peer is alive: one that answers no probe for StreamIdle plus
-// StreamProbes times StreamProbe, 75 s, is dead. A network that is cut for less costs nothing.
+// StreamProbes times StreamProbe, 75 s, is dead. A network that is cut for less costs nothing. TCP probes only while all is acknowledged that was
+// sent, else its own patience counts, a quarter of an hour. TCP_USER_TIMEOUT would bound that, and end streams whose reader is slow.
 const (
 	StreamIdle   = 15 * time.Second
 	StreamProbe  = 15 * time.Second
@@ -33,12 +34,15 @@ func (s streams) RoundTrip(request *http.Request) (*http.Response, error) {
 	return to.streams.RoundTrip(to.address(request))
 }
 
+// probing is how the connections of streams are probed.
+func probing() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: StreamIdle, Interval: StreamProbe, Count: StreamProbes}
+}
+
 // streaming returns a transport for streams that reaches the same as another one.
-func streaming(plain *http.Transport) *http.Transport {
+func streaming(plain *http.Transport, probes net.KeepAliveConfig) *http.Transport {
 	t := plain.Clone()
-	t.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: StreamIdle, Interval: StreamProbe, Count: StreamProbes,
-	}}).DialContext
+	t.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAliveConfig: probes}).DialContext
 	t.HTTP2, t.ForceAttemptHTTP2 = nil, false
 	t.Protocols = &http.Protocols{}
 	t.Protocols.SetHTTP1(true)

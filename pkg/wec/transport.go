@@ -70,7 +70,7 @@ func newTarget(name string, config *rest.Config, hold *Hold) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	unbounded := streaming(plain)
+	unbounded := streaming(plain, probing())
 	streams, err := rest.HTTPWrappersForConfig(wrapped, unbounded)
 	if err != nil {
 		return nil, err

@@ -66,12 +66,12 @@ func testLiveLogs(t *testing.T, f *fleet) {
 	f.create(t, l.namespace, suspended("live", "cluster1", liveTemplates()))
 	// No template is without archived logs where the repository has them (argo-workflows v3.7.18 IsArchiveLogs); but Argo's wait container can fail.
 	f.create(t, l.namespace, suspended("unarchived", "cluster1", shell("echo kept where it ran")+"\n  outputs: {artifacts: [{name: none, path: /tmp/none}]}"))
-	f.create(t, l.namespace, suspended("doomed", "cluster1", shell("trap 'exit 1' TERM; sleep 3600 & wait")))
+	f.create(t, l.namespace, suspended("doomed", "cluster1", shell(endless)))
 	f.create(t, l.namespace, suspended("drained", "cluster2", gated("undisturbed")))
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T)
-	}{{"follow", l.follow}, {"drained", l.drained}, {"deleted", l.deleted}, {"scheduled", l.scheduled}} {
+	}{{"follow", l.follow}, {"drained", l.drained}, {"deleted", l.deleted}, {"scheduled", l.scheduled}, {"foreground", l.foreground}, {"namespaced", l.namespaced}} {
 		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
 			part.run(t)

@@ -124,20 +124,33 @@ func (e *endpoint) trust() {
 	})
 }
 
-// runningPod makes a pod that runs on a Node whose kubelet repeats what it is asked: its log is the address of the request, and exec,
-// attach and port-forward switch to a protocol in which it says it.
+// runningPod makes a pod that runs on a Node whose kubelet repeats what it is asked.
 func (s *server) runningPod(t *testing.T, ns string) string {
+	t.Helper()
+	node := s.node(t, "")
+	pod, err := s.core.CoreV1().Pods(ns).Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "pod-"}, Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "main", Image: "busybox"}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pod.Name
+}
+
+// node makes a Node whose kubelet repeats what it is asked, after a word of its own: a log is the address of the request, and exec, attach and
+// port-forward switch to a protocol in which it says it.
+func (s *server) node(t *testing.T, word string) string {
 	t.Helper()
 	node := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {
-			_, _ = fmt.Fprintln(w, r.URL)
+			_, _ = fmt.Fprintf(w, "%s%s\n", word, r.URL)
 			return
 		}
 		connection, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
-		_, _ = fmt.Fprintf(connection, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n%s\n", r.Header.Get("Upgrade"), r.URL)
+		_, _ = fmt.Fprintf(connection, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n%s%s\n", r.Header.Get("Upgrade"), word, r.URL)
 		_ = connection.Close()
 	}))
 	t.Cleanup(node.Close)
@@ -161,13 +174,7 @@ func (s *server) runningPod(t *testing.T, ns string) string {
 	if _, err := s.core.CoreV1().Nodes().UpdateStatus(t.Context(), made, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	pod, err := s.core.CoreV1().Pods(ns).Create(t.Context(), &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "pod-"}, Spec: corev1.PodSpec{NodeName: made.Name, Containers: []corev1.Container{{Name: "main", Image: "busybox"}}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pod.Name
+	return made.Name
 }
 
 // certificate is a client certificate that the hub's API server accepts.

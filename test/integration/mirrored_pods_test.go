@@ -24,9 +24,10 @@ import (
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
-// mirroring is a hub that mirrors pods, and a Workflow whose pods the test makes on cluster1.
+// mirroring is a hub that mirrors pods, and a Workflow whose pods the test makes on cluster1, where it runs.
 type mirroring struct {
 	*clusters
+	wec          *server
 	ns, workflow string
 	owner        metav1.OwnerReference
 }
@@ -45,19 +46,19 @@ func mirrorPods(t *testing.T) (mirroring, *manager) {
 // run places a Workflow and waits until its copy is recorded.
 func (m mirroring) run(t *testing.T, name string) mirroring {
 	t.Helper()
-	m.workflow = name
+	m.workflow, m.wec = name, m.wecs["cluster1"]
 	m.submit(t, m.ns, name, "cluster1")
-	m.wecs["cluster1"].waitFor(t, m.ns, name, "the WEC copy", exists)
-	wecCopy := m.wecs["cluster1"].argo(t, m.ns, name, "Running")
+	m.wec.waitFor(t, m.ns, name, "the WEC copy", exists)
+	wecCopy := m.wec.argo(t, m.ns, name, "Running")
 	m.hub.waitFor(t, m.ns, name, "Running", inPhase("Running"))
 	m.owner = metav1.OwnerReference{APIVersion: "argoproj.io/v1alpha1", Kind: "Workflow", Name: name, UID: wecCopy.GetUID(), Controller: ptr.To(true)}
 	return m
 }
 
-// begin makes a pod on cluster1 as Argo does, and lets it run as a kubelet does.
+// begin makes a pod on the cluster as Argo does, and lets it run as a kubelet does.
 func (m mirroring) begin(t *testing.T, name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
-	pods := m.wecs["cluster1"].core.CoreV1().Pods(m.ns)
+	pods := m.wec.core.CoreV1().Pods(m.ns)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, Labels: map[string]string{stellarflow.ArgoLabelWorkflow: m.workflow, stellarflow.ArgoLabelCompleted: "false"}, OwnerReferences: []metav1.OwnerReference{m.owner},
@@ -77,10 +78,10 @@ func (m mirroring) begin(t *testing.T, name string, change ...func(*corev1.Pod))
 	return m.report(t, name, corev1.PodRunning, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: pod.CreationTimestamp}})
 }
 
-// report writes a pod's status on cluster1, as its kubelet does.
+// report writes a pod's status on the cluster, as its kubelet does.
 func (m mirroring) report(t *testing.T, name string, phase corev1.PodPhase, state corev1.ContainerState) *corev1.Pod {
 	t.Helper()
-	pods := m.wecs["cluster1"].core.CoreV1().Pods(m.ns)
+	pods := m.wec.core.CoreV1().Pods(m.ns)
 	pod, err := pods.Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -94,9 +95,9 @@ func (m mirroring) report(t *testing.T, name string, phase corev1.PodPhase, stat
 	return pod
 }
 
-// end removes a pod from cluster1, as its kubelet does in the end.
+// end removes a pod from the cluster, as its kubelet does in the end.
 func (m mirroring) end(name string) {
-	_ = m.wecs["cluster1"].core.CoreV1().Pods(m.ns).Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+	_ = m.wec.core.CoreV1().Pods(m.ns).Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
 }
 
 // waitMirror waits until the Pod on the hub is as wanted; it is nil while there is none.
@@ -120,7 +121,7 @@ func (m mirroring) waitMirror(t *testing.T, name, what string, ok func(*corev1.P
 
 func (m mirroring) real(t *testing.T, name string) *corev1.Pod {
 	t.Helper()
-	pod, err := m.wecs["cluster1"].core.CoreV1().Pods(m.ns).Get(t.Context(), name, metav1.GetOptions{})
+	pod, err := m.wec.core.CoreV1().Pods(m.ns).Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +236,7 @@ func TestMirroredPods(t *testing.T) {
 			said := m.eventsOf(ctx, "hello")
 			return strings.Contains(said, "logs from S3 only") && strings.Contains(said, "minimum cpu"), said
 		})
-		m.wecs["cluster1"].argo(t, m.ns, "hello", "Running", "more")
+		m.wec.argo(t, m.ns, "hello", "Running", "more")
 		m.hub.waitFor(t, m.ns, "hello", "a new node and a condition", func(w *unstructured.Unstructured) bool {
 			return nodePhase(w, "more") == "Running" && strings.Contains(describe(w), upsync.ConditionLogsFromS3)
 		})
@@ -270,7 +271,7 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 	t.Run("at once", func(t *testing.T) {
 		remove(t, "jane", "hello-at-once", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
 		eventually(t, "the real pod to be deleted", func(ctx context.Context) (bool, string) {
-			_, err := m.wecs["cluster1"].core.CoreV1().Pods(m.ns).Get(ctx, "hello-at-once", metav1.GetOptions{})
+			_, err := m.wec.core.CoreV1().Pods(m.ns).Get(ctx, "hello-at-once", metav1.GetOptions{})
 			return apierrors.IsNotFound(err), fmt.Sprint(err)
 		})
 	})

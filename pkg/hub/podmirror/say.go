@@ -24,7 +24,7 @@ func (p *pods) sayNotPassedOn(v View, owner *metav1.PartialObjectMetadata) {
 	if v.Real == nil || v.Mirror.DeletionTimestamp == nil || v.Mirror.Labels[stellarflow.LabelMirrorOf] != string(v.Real.GetUID()) || !Asked(v.Mirror) {
 		return
 	}
-	why := "that was more than a minute ago when it could be"
+	why := "that was more than a minute ago when it could be passed on: look whether it still is to go"
 	if v.Cordoned {
 		why = "node " + NodeName(v.Cluster) + " is cordoned: uncordon it"
 	}
