@@ -47,6 +47,23 @@ func TestStripMetadata(t *testing.T) {
 	}
 }
 
+// TestStripPod: of a cluster that has many pods only what is used is kept.
+func TestStripPod(t *testing.T) {
+	pod := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "argo", Name: "w-1", UID: "u", ResourceVersion: "7", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
+		Labels: map[string]string{stellarflow.ArgoLabelWorkflow: "w"}, OwnerReferences: []metav1.OwnerReference{{Name: "w", UID: "o"}},
+	}}
+	want := pod.DeepCopy()
+	pod.Labels["app"], pod.Annotations, pod.Finalizers = "web", map[string]string{"a": "b"}, []string{"f"}
+	pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}}
+	if got, err := stripPod(pod); err != nil || !cmp.Equal(any(want), got) {
+		t.Errorf("%v, -want +got:\n%s", err, cmp.Diff(any(want), got))
+	}
+	if got, err := stripPod("other"); err != nil || got != any("other") {
+		t.Errorf("another object gives %v, %v", got, err)
+	}
+}
+
 func TestHubUIDs(t *testing.T) {
 	w := stellarflow.NewWorkflowMetadata()
 	for name, tc := range map[string]struct {

@@ -13,9 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
@@ -51,8 +49,8 @@ type Mirrorer struct {
 type pods struct {
 	*Mirrorer
 	connection *cluster.Connection
-	queue      priorityqueue.PriorityQueue[types.NamespacedName] // by Rank
-	watch      atomic.Pointer[wec.Watch]                         // complete, though it may be lost
+	queue      queue
+	watch      atomic.Pointer[wec.Watch] // complete, though it may be lost
 	events     *events.Mirror
 	left       chan struct{} // closed at the end of Follow
 
@@ -65,9 +63,7 @@ type pods struct {
 func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	p := &pods{
 		Mirrorer: m, connection: connection, left: make(chan struct{}), read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{},
-		queue: priorityqueue.New("", func(o *priorityqueue.Opts[types.NamespacedName]) {
-			o.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)
-		}),
+		queue: newQueue(),
 	}
 	p.events = events.New(events.Options{
 		Cluster: connection.Name, WEC: connection.Clients.Events, Hub: m.Hub.CoreV1(), Log: m.Log,
@@ -76,13 +72,10 @@ func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	p.join()
 	defer p.leave()
 	var group sync.WaitGroup
-	for range workers {
-		group.Go(func() { p.work(ctx) })
-	}
+	group.Go(func() { work(ctx, p.queue, p.do) })
 	group.Go(func() { p.events.Run(ctx) })
 	group.Go(func() { wait.JitterUntilWithContext(ctx, p.enqueueAll, every, 0.1, true) })
 	wec.Follow(ctx, p.follow)
-	p.queue.ShutDown()
 	group.Wait()
 }
 

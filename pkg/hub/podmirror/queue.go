@@ -4,10 +4,13 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strconv"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
@@ -96,27 +99,47 @@ func (m *Mirrorer) enqueue(name stellarflow.ClusterName, pod types.NamespacedNam
 	}
 }
 
-// work makes the passes that are asked for until the queue is shut down.
-func (p *pods) work(ctx context.Context) {
-	for {
-		key, rank, stopped := p.queue.GetWithPriority()
-		if stopped {
-			return
-		}
-		if ctx.Err() == nil {
-			after, err := p.pass(ctx, key, rank)
-			switch {
-			case err != nil:
-				p.Log.V(1).Info("pod is not mirrored", "cluster", p.connection.Name, "pod", key, "error", oneLine(err.Error()))
-				p.queue.AddRateLimited(key)
-			case after > 0:
-				p.queue.Forget(key)
-				p.queue.AddAfter(key, after)
-			default:
-				p.queue.Forget(key)
+// queue has the pods that wait for a pass, by Rank.
+type queue = priorityqueue.PriorityQueue[types.NamespacedName]
+
+func newQueue() queue {
+	return priorityqueue.New("", func(o *priorityqueue.Opts[types.NamespacedName]) {
+		o.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)
+	})
+}
+
+// work does what is in a queue until ctx ends, and ends the queue. That is not done while a worker waits for a pod: the queue may
+// then give one to it that it does not take any more, and lets nobody else go on (controller-runtime v0.24.1 pkg/controller/priorityqueue,
+// handleReadyItems). So each worker gets one more thing, and ends.
+func work(ctx context.Context, q queue, do func(ctx context.Context, key types.NamespacedName, rank int)) {
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for key, rank, _ := q.GetWithPriority(); ctx.Err() == nil; key, rank, _ = q.GetWithPriority() {
+				do(ctx, key, rank)
+				q.Done(key)
 			}
-		}
-		p.queue.Done(key)
+		})
+	}
+	<-ctx.Done()
+	for i := range workers {
+		q.Add(types.NamespacedName{Name: strconv.Itoa(i)})
+	}
+	group.Wait()
+	q.ShutDown()
+}
+
+// do makes one pass.
+func (p *pods) do(ctx context.Context, key types.NamespacedName, rank int) {
+	after, err := p.pass(ctx, key, rank)
+	if err != nil {
+		p.Log.V(1).Info("pod is not mirrored", "cluster", p.connection.Name, "pod", key, "error", oneLine(err.Error()))
+		p.queue.AddRateLimited(key)
+		return
+	}
+	p.queue.Forget(key)
+	if after > 0 {
+		p.queue.AddAfter(key, after)
 	}
 }
 
