@@ -187,7 +187,7 @@ func testDoctor(t *testing.T, f *fleet) {
 }
 
 // breakDownloads breaks the Secret by which Argo's server reads the log of a finished Workflow. The server does not say why it cannot; doctor
-// names the Secret, and what it prints lets the log be read again.
+// names the Secret with its namespace and what is wrong with it, and what it prints lets the log be read again.
 func (f *fleet) breakDownloads(t *testing.T, b breakage, workflow *wfv1.Workflow, wec *cluster) {
 	t.Helper()
 	node := onlyPod(t, workflow)
@@ -204,12 +204,21 @@ func (f *fleet) breakDownloads(t *testing.T, b breakage, workflow *wfv1.Workflow
 	}
 	if got, err := f.fetch(t.Context(), path); err == nil {
 		t.Errorf("%s: Argo's server answers %q", b.id, got)
-	} else {
-		t.Logf("%s: %v", b.id, err)
+	} else if !strings.Contains(err.Error(), ": 500 Internal Server Error: Internal Server Error") {
+		t.Errorf("%s: Argo's server does not answer as docs/cli.md and doctor say: %v", b.id, err)
 	}
 	found := f.awaitAilment(t, b.id)
-	if which := "Secret " + workflow.Namespace + "/stellarflow-artifacts"; found.Which != which || found.Severity != "problem" {
-		t.Errorf("doctor finds %+v, want a problem of %s", found, which)
+	which := "Secret " + workflow.Namespace + "/stellarflow-artifacts"
+	wrong := map[string]string{"store-secret-differs": "it holds earlier or wrong credentials: ", "store-secret-missing": "it is missing: "}[b.id]
+	if found.Which != which || found.Severity != "problem" || !strings.HasPrefix(found.What, wrong) {
+		t.Errorf("doctor finds %+v, want a problem of %s: %s", found, which, wrong)
+	}
+	if err := wants(found.What, "logs and artifacts of Workflows there cannot be shown", "Argo's server says Internal Server Error"); err != nil {
+		t.Errorf("doctor does not say what comes of it: %v", err)
+	}
+	said, _ := f.try(t.Context(), []string{"KUBECONFIG=" + f.hub.kubeconfig}, f.bin("stellarflow"), "doctor")
+	if err := wants(said, fmt.Sprintf("- %s (%s, problem): %s\n", which, b.id, found.What)); err != nil {
+		t.Errorf("doctor tells a person something else: %v", err)
 	}
 	f.obey(t, found, wec.kubeconfig)
 	eventually(t, moment, "the log is downloaded again", downloads)

@@ -48,6 +48,12 @@ type tick struct {
 	lag    time.Duration // since it was printed
 }
 
+// line is what a follower got, and when.
+type line struct {
+	text string
+	came time.Time
+}
+
 // follower reads a log while it is written.
 type follower struct {
 	name string
@@ -58,6 +64,7 @@ type follower struct {
 	first bool // something has come
 	ticks []tick
 	text  []string // what has come before and beside the ticks
+	all   []line   // both
 	err   error    // why it ended, nil for an end that the other side made
 }
 
@@ -89,7 +96,7 @@ func (l *follower) read(stream io.Reader) error {
 	for lines.Scan() {
 		now := time.Now()
 		l.mu.Lock()
-		l.first = true
+		l.first, l.all = true, append(l.all, line{lines.Text(), now})
 		if found := ticks.FindStringSubmatch(lines.Text()); found != nil {
 			number, _ := strconv.Atoi(found[1])
 			printed, _ := strconv.ParseFloat(found[2], 64)
@@ -176,9 +183,12 @@ func (c *cluster) logged(namespace, pod string, options *corev1.PodLogOptions) o
 	}
 }
 
-// served opens the log that the hub's Argo server streams: as the UI asks for it if it is for events, else one JSON object a line.
+// served opens the log that the hub's Argo server streams, main's if the query names no other: as the UI asks for it if it is for events, else one
+// JSON object a line.
 func (f *fleet) served(namespace, workflow, accept string, query url.Values) opener {
-	query.Set("logOptions.container", "main")
+	if !query.Has("logOptions.container") {
+		query.Set("logOptions.container", "main")
+	}
 	query.Set("logOptions.follow", "true")
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		path := fmt.Sprintf("%s/api/v1/workflows/%s/%s/log?%s", f.setting("ARGO_URL"), namespace, workflow, query.Encode())

@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +26,7 @@ const (
 	liveWithin = 2 * time.Second
 )
 
-// sidecar answers GET /N with N bytes, and writes a line a second.
+// sidecar answers GET /xN with N times the letter x, and writes a line a second.
 const sidecar = `
 import http.server, itertools, threading, time
 def say():
@@ -36,7 +35,7 @@ def say():
         time.sleep(1)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(b"x" * int(self.path[1:]))
+        self.send_response(200); self.end_headers(); self.wfile.write(self.path[1].encode() * int(self.path[2:]))
     def log_message(self, *args): pass
 threading.Thread(target=say, daemon=True).start()
 http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
@@ -47,11 +46,12 @@ func liveTemplates() string {
 	return fmt.Sprintf(`
 - name: main
   initContainers:
+  - {name: early, image: "python:alpine3.6", command: [python3, -c], args: [%q]}
   - {name: first, image: busybox, command: [sh, -c], args: ["echo one; sleep 1; echo two; sleep 1; echo three"]}
   sidecars:
   - {name: side, image: "python:alpine3.6", command: [python3, -c], args: [%q]}
   container: {image: "python:alpine3.6", command: [python3, -c], args: [%q]}
-`, sidecar, strings.ReplaceAll(gatedTicks, "LINES", fmt.Sprint(liveLines)))
+`, strings.ReplaceAll(gatedTicks, "LINES", fmt.Sprint(earlyLines)), sidecar, strings.ReplaceAll(gatedTicks, "LINES", fmt.Sprint(liveLines)))
 }
 
 // live is a Workflow on cluster1 that people of the hub watch.
@@ -81,8 +81,8 @@ func testLiveLogs(t *testing.T, f *fleet) {
 
 // follow follows one log in every way at once, asks meanwhile what else can be asked of a pod, and looks at what is left when it has ended.
 func (l live) follow(t *testing.T) {
-	shown := l.mirror(t, l.namespace, "live")
-	l.pod = shown.Name
+	l, early := l.initializes(t)
+	beside := []container{early, l.followed(t, "side"), l.followed(t, "wait")}
 	grep := url.Values{"grep": {"^waits|^line"}}
 	logs := &corev1.PodLogOptions{Container: "main", Follow: true}
 	ways := []*follower{
@@ -99,6 +99,9 @@ func (l live) follow(t *testing.T) {
 		all = append(all, follow(t, fmt.Sprintf("follower %d", i), l.hub.logged(l.namespace, l.pod, logs)))
 	}
 	awaitFirst(t, all)
+	for _, one := range beside[1:] {
+		awaitFirst(t, one.followers)
+	}
 	l.executes(t)
 	for name, ask := range map[string]func(*testing.T){
 		"attach": l.attaches, "port-forward": l.forwards, "cp": l.copies, "describe": l.describes, "containers": l.containers, "rights": l.rights, "unseen": l.unseen,
@@ -126,6 +129,9 @@ func (l live) follow(t *testing.T) {
 			t.Errorf("%s shows %q", ways[3].name, text)
 		}
 	}
+	for _, one := range beside {
+		one.wantWhole(t)
+	}
 	l.afterwards(t)
 }
 
@@ -149,32 +155,6 @@ func (l live) attaches(t *testing.T) {
 	attached.awaitLine(t, attached.last()+2)
 }
 
-// forwards gets a large answer of the sidecar's from a port of this machine.
-func (l live) forwards(t *testing.T) {
-	const size = 1 << 20
-	forward := follow(t, "kubectl port-forward", l.written(nil, "kubectl", "--kubeconfig", l.hub.kubeconfig, "-n", l.namespace, "port-forward", "--address=127.0.0.1", "pod/"+l.pod, ":8000"))
-	awaitFirst(t, []*follower{forward})
-	forward.mu.Lock()
-	said := forward.text[0] // Forwarding from 127.0.0.1:12345 -> 8000
-	forward.mu.Unlock()
-	address, _, _ := strings.Cut(strings.TrimPrefix(said, "Forwarding from "), " ")
-	for range 2 {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://%s/%d", address, size), http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatalf("%s: %v", said, err)
-		}
-		got, err := io.ReadAll(response.Body)
-		if err != nil || string(got) != strings.Repeat("x", size) {
-			t.Errorf("through the port came %d bytes (%v), wanted %d", len(got), err, size)
-		}
-		_ = response.Body.Close()
-	}
-}
-
 // copies brings a file into the pod and back.
 func (l live) copies(t *testing.T) {
 	dir := t.TempDir()
@@ -189,11 +169,19 @@ func (l live) copies(t *testing.T) {
 	}
 }
 
+// events of a kubelet, as kubectl describes them: this hub has none that has anything to do with the pod.
+var kubeletEvents = []*regexp.Regexp{regexp.MustCompile(`(?m)^ +Normal +Pulled .* stellarflow +\S`), regexp.MustCompile(`(?m)^ +Normal +Started .* stellarflow +\S`)}
+
 func (l live) describes(t *testing.T) {
-	said := l.kubectl(t, l.hub, "-n", l.namespace, "describe", "pod", l.pod)
-	if err := wants(said, "stellarflow-cluster1", "Running", "  first:\n", "  init:\n", "  main:\n", "  wait:\n", "  side:\n", "Completed"); err != nil {
-		t.Errorf("kubectl describe pod: %v", err)
-	}
+	eventually(t, moment, "kubectl describe pod shows containers and events", func(context.Context) error {
+		said := l.kubectl(t, l.hub, "-n", l.namespace, "describe", "pod", l.pod)
+		for _, event := range kubeletEvents {
+			if !event.MatchString(said) {
+				return fmt.Errorf("no event is like %s: %s", event, said)
+			}
+		}
+		return wants(said, "stellarflow-cluster1", "Running", "  early:\n", "  first:\n", "  init:\n", "  main:\n", "  wait:\n", "  side:\n", "Completed")
+	})
 }
 
 // containers asks for the log of each container with each option, on the hub and on the cluster, of what does not change any more.

@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,12 +26,17 @@ const (
 	leakHeap            = 24 << 20
 )
 
-// TestNothingLeaks cuts and heals, and joins and leaves, as often as in an hour. Goroutines and memory stay flat.
+// leakPods is how many pods of each cluster are mirrored all the while.
+const leakPods = 5
+
+// TestNothingLeaks cuts and heals, and joins and leaves, as often as in an hour, while pods are mirrored, what their clusters say of them comes, and
+// their logs are asked for. Goroutines and memory stay flat.
 func TestNothingLeaks(t *testing.T) {
 	var cut sync.Map
 	timing := quickTiming()
 	timing.Connection.Probe = 50 * time.Millisecond
-	c, _, _ := setUp(t, managerOptions{timing: timing, wecTransport: func(next http.RoundTripper) http.RoundTripper {
+	kubelet := freeAddress(t)
+	c, _, ns := setUp(t, managerOptions{timing: timing, kubelet: kubelet, wecTransport: func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			if _, isCut := cut.Load(r.URL.Host); isCut {
 				return nil, errInjected
@@ -38,6 +46,34 @@ func TestNothingLeaks(t *testing.T) {
 	}})
 	c.condition(t, "cluster1", withReason("Ready"))
 	host := c.wecs["cluster1"].address()
+	said := talk{c, ns}
+	e := &endpoint{clusters: c, t: t, address: kubelet, ns: ns}
+	e.trust()
+	who := e.certificate("kube-apiserver-kubelet-client", "system:masters")
+	there := map[string]mirroring{}
+	for _, name := range []string{"cluster1", "cluster2"} {
+		there[name] = mirroring{clusters: c, ns: ns}.runOn(t, name, "of-"+name)
+		node := there[name].wec.node(t, "")
+		for i := range leakPods {
+			there[name].begin(t, fmt.Sprintf("of-%s-%d", name, i), func(p *corev1.Pod) { p.Spec.NodeName = node })
+		}
+	}
+	e.pod = "of-cluster1-0"
+	speaks := there["cluster1"].real(t, e.pod)
+	said.say(t, speaks, "leak.1", "begins", 1)
+	inPlay := func() {
+		t.Helper()
+		for name, m := range there {
+			for i := range leakPods {
+				m.waitMirror(t, fmt.Sprintf("of-%s-%d", name, i), "its mirror", shows(corev1.PodRunning))
+			}
+		}
+		eventually(t, "the log of a pod", func(ctx context.Context) (bool, string) {
+			code, answer := e.ask(ctx, who, http.MethodGet, "/containerLogs/main")
+			return code == http.StatusOK, answer
+		})
+	}
+	inPlay()
 	var quarter, end usage
 	rejoin := c.rejoiner(t, "cluster2")
 	for i := range leakCuts {
@@ -45,13 +81,23 @@ func TestNothingLeaks(t *testing.T) {
 		if i%(leakCuts/leakJoins) == 0 {
 			rejoin()
 		}
+		_, _ = e.ask(t.Context(), who, http.MethodGet, "/containerLogs/main")
 		time.Sleep(60 * time.Millisecond) // a probe or two fails; what comes of it is not what this test is about
 		cut.Delete(host)
+		said.say(t, speaks, "leak.1", "goes on", int32(i+2))
+		_, _ = e.ask(t.Context(), who, http.MethodGet, "/containerLogs/main")
 		time.Sleep(60 * time.Millisecond)
 		if i == leakCuts/4 {
+			inPlay()
 			quarter = measure(t, c)
 		}
 	}
+	inPlay()
+	mirror := there["cluster1"].waitMirror(t, e.pod, "its mirror", shows(corev1.PodRunning))
+	eventually(t, "the last that was said of it", func(ctx context.Context) (bool, string) {
+		told := strings.Join(said.told(ctx, mirror), "\n")
+		return strings.Contains(told, fmt.Sprintf(" goes on %d ", leakCuts+1)), told
+	})
 	end = measure(t, c)
 	t.Logf("after a quarter %+v, at the end %+v", quarter, end)
 	if end.goroutines > quarter.goroutines+leakGoroutines {

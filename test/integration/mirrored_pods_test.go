@@ -43,11 +43,17 @@ func mirrorPods(t *testing.T) (mirroring, *manager) {
 	return placed, m
 }
 
-// run places a Workflow and waits until its copy is recorded.
+// run places a Workflow on cluster1 and waits until its copy is recorded.
 func (m mirroring) run(t *testing.T, name string) mirroring {
 	t.Helper()
-	m.workflow, m.wec = name, m.wecs["cluster1"]
-	m.submit(t, m.ns, name, "cluster1")
+	return m.runOn(t, "cluster1", name)
+}
+
+// runOn is run on any cluster.
+func (m mirroring) runOn(t *testing.T, cluster, name string) mirroring {
+	t.Helper()
+	m.workflow, m.wec = name, m.wecs[cluster]
+	m.submit(t, m.ns, name, cluster)
 	m.wec.waitFor(t, m.ns, name, "the WEC copy", exists)
 	wecCopy := m.wec.argo(t, m.ns, name, "Running")
 	m.hub.waitFor(t, m.ns, name, "Running", inPhase("Running"))

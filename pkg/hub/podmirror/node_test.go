@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -19,15 +20,14 @@ func TestNode(t *testing.T) {
 	if name, ours := OfCluster(node); ours {
 		t.Errorf("a node of another name stands for %q", name)
 	}
-	if _, found := node.Labels[corev1.LabelOSStable]; found {
-		t.Error("DaemonSets that select an operating system find it")
+	// None is of an operating system: DaemonSets that select one must not find it.
+	labels := map[string]string{"stellarflow.io/cluster": "cluster1", "node.kubernetes.io/exclude-from-external-load-balancers": "true", "type": "virtual-kubelet"}
+	if diff := cmp.Diff(labels, node.Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
 	}
-	effects := map[corev1.TaintEffect]bool{}
-	for _, taint := range node.Spec.Taints {
-		effects[taint.Effect] = true
-	}
-	if !effects[corev1.TaintEffectNoSchedule] || !effects[corev1.TaintEffectNoExecute] {
-		t.Errorf("taints %v", node.Spec.Taints)
+	taints := []corev1.Taint{{Key: "stellarflow.io/virtual-node", Effect: "NoSchedule"}, {Key: "stellarflow.io/virtual-node", Effect: "NoExecute"}}
+	if diff := cmp.Diff(taints, node.Spec.Taints); diff != "" {
+		t.Errorf("taints (-want +got):\n%s", diff)
 	}
 }
 
