@@ -5,7 +5,7 @@
 // second one, which runs the tests, has ended. E2E_KEEP=1 leaves the fleets up, and the next run uses them as they are.
 //
 // Everything is one test, TestFleet: first what can share the fleet, side by side and in a namespace each, then what disturbs it,
-// one after the other. Meanwhile other suites that disturb a fleet, and mostly wait, run on a second one, which comes up for the first of them
+// one after the other. Beside these, others that disturb a fleet and mostly wait run on a second one, which comes up for the first of them
 // that is to run. `make e2e TESTARGS='-run TestFleet/shared/samples'` runs a part. A run of all ends with the check that doctor has
 // found everything that it can find, and that every command that it prints was run.
 //
