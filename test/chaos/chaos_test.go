@@ -30,8 +30,8 @@ var one struct {
 	err error
 }
 
-// processes is how many run at once, with a fleet each: one for TestFew, one for TestMutants, one for the rest.
-const processes = 3
+// processes is how many run at once: with a fleet each one for TestFew, one for TestMutants1 and one for TestMutants2, and one for the rest.
+const processes = 4
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // envtest says what it does

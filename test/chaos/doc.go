@@ -38,7 +38,7 @@
 // A run that is retried counts as started once more, and there is one start for each retry that somebody asks for. One that is to be held is
 // not started on the hub, but within seconds of the start of its API server, which may not have read the policies (docs/adr/0009).
 //
-// The checker is checked by TestMutants: a manager is built with mutations, each breaks a law, and the run must report it. A seed
+// The checker is checked by TestMutants1 and 2: a manager is built with mutations, each breaks a law, and the run must report it. A seed
 // reproduces the schedule, the plans of the people and the lives of the Workflows, not the interleaving of the processes. After a
 // failure the directory that is named has history.jsonl (states and faults in order) and the log of every process; KEEP=1 keeps it
 // after a success too.

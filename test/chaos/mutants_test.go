@@ -277,8 +277,13 @@ func writeFile(t *testing.T, path, content string) {
 // TestMutationsFit needs no cluster: a change of a source that takes a mutation its text is seen at once.
 func TestMutationsFit(t *testing.T) { overlay(t, t.TempDir()) }
 
-// TestMutants breaks each law on purpose and lets the checker find it; every count is reached.
-func TestMutants(t *testing.T) {
+// TestMutants1 and TestMutants2 break each law on purpose and let the checker find it; every count is reached. Each has every second run: they mostly
+// wait, and are in a process each.
+func TestMutants1(t *testing.T) { testMutants(t, 0) }
+func TestMutants2(t *testing.T) { testMutants(t, 1) }
+
+func testMutants(t *testing.T, part int) {
+	const parts = 2
 	dir := t.TempDir()
 	manager, err := buildManager(t.Context(), dir, "-overlay", overlay(t, dir))
 	if err != nil {
@@ -286,10 +291,14 @@ func TestMutants(t *testing.T) {
 	}
 	f := shared(t)
 	reached := map[history.Count]bool{}
+	runs := 0
 	for _, name := range slices.Sorted(maps.Keys(mutants)) {
 		m := mutants[name]
 		reached[m.count] = true
 		if beside[name] != "" {
+			continue
+		}
+		if runs++; runs%parts != part {
 			continue
 		}
 		together := []string{name}
@@ -315,6 +324,9 @@ func TestMutants(t *testing.T) {
 		if !reached[count] {
 			t.Errorf("no mutant is about %q", count)
 		}
+	}
+	if runs++; runs%parts != part {
+		return
 	}
 	t.Run("none", func(t *testing.T) { // the mutations that are off change nothing
 		options := mutantOptions(manager, nil, mutant{kinds: []kind{lose, empty, stale, refuseNet}})

@@ -358,23 +358,40 @@ func dialIn(netns string) func(context.Context, string, string) (net.Conn, error
 		}
 		dialled := make(chan result, 1)
 		go func() {
-			runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-			there, err := os.Open(netns)
-			if err != nil {
-				dialled <- result{nil, err}
-				return
-			}
-			defer func() { _ = there.Close() }()
-			if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
-				dialled <- result{nil, err}
-				return
-			}
-			connection, err := (&net.Dialer{}).DialContext(ctx, kind, address)
-			dialled <- result{connection, err}
+			var r result
+			err := inside(netns, func() { r.connection, r.err = (&net.Dialer{}).DialContext(ctx, kind, address) })
+			dialled <- result{r.connection, errors.Join(r.err, err)}
 		}()
 		r := <-dialled
 		return r.connection, r.err
 	}
+}
+
+// inside does something in a network namespace. The thread comes back and lives on, for commands that were started from it get a signal when it ends
+// (Pdeathsig); if it cannot, it ends with its goroutine.
+func inside(netns string, do func()) error {
+	runtime.LockOSThread()
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer func() { _ = here.Close() }()
+	there, err := os.Open(netns)
+	if err == nil {
+		defer func() { _ = there.Close() }()
+		err = unix.Setns(int(there.Fd()), unix.CLONE_NEWNET)
+	}
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	do()
+	if err := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	runtime.UnlockOSThread()
+	return nil
 }
 
 // shownOnly leaves of a status what people see: phases, messages and times. What law 6 changes on the way is tested elsewhere.

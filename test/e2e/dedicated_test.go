@@ -85,7 +85,7 @@ func (f *fleet) keepsHouse(t *testing.T) {
 func (f *fleet) scaleArgo(t *testing.T, replicas int) {
 	t.Helper()
 	scale := []string{"--kubeconfig", f.hub.kubeconfig, "-n", argoNamespace, "scale", "deployment", "workflow-controller", fmt.Sprintf("--replicas=%d", replicas)}
-	wait := []string{"--kubeconfig", f.hub.kubeconfig, "-n", argoNamespace, "rollout", "status", "deployment", "workflow-controller", "--timeout=60s"}
+	wait := []string{"--kubeconfig", f.hub.kubeconfig, "-n", argoNamespace, "rollout", "status", "deployment", "workflow-controller", "--timeout=120s"}
 	for _, args := range [][]string{scale, wait} {
 		if _, err := f.try(context.Background(), nil, f.bin("kubectl"), args...); err != nil {
 			t.Fatal(err)

@@ -122,9 +122,16 @@ func (f *fleet) obey(t *testing.T, a ailment, kubeconfig string) string {
 	if err != nil {
 		t.Fatalf("%s: the remedy fails: %v", a.ID, err)
 	}
-	f.obeyed[diagnosis.ID(a.ID)] = true
+	f.common.obey(a)
 	t.Logf("%s: %s\n$ %s\n%s", a.ID, a.What, command, out)
 	return out
+}
+
+// obey keeps that the command of a finding was run.
+func (c *common) obey(a ailment) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.obeyed[diagnosis.ID(a.ID)] = true
 }
 
 // argoSource is the source of Argo Workflows, of the version that we are built with.
@@ -148,7 +155,7 @@ func (f *fleet) shell(t *testing.T, c *cluster, command string) (string, error) 
 // test names each finding is checked without a fleet, in pkg/cli/diagnosis.
 func (f *fleet) checkFindings(t *testing.T) {
 	for _, id := range diagnosis.IDs() {
-		if !f.obeyed[id] {
+		if !f.common.obeyed[id] {
 			t.Errorf("no suite has let doctor find %s and run what it prints", id)
 		}
 	}

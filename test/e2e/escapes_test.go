@@ -102,7 +102,7 @@ func (f *fleet) escapeAbandon(t *testing.T, namespace string, wec *cluster) {
 	if !strings.Contains(workflow.Status.Message, "it may still run on cluster "+wec.name) {
 		t.Errorf("what may still happen is not said: %s", workflow.Status.Message)
 	}
-	f.kubectl(t, f.hub, "-n", namespace, "delete", "workflow", "given-up", "--timeout=20s")
+	f.kubectl(t, f.hub, "-n", namespace, "delete", "workflow", "given-up", "--timeout=60s")
 	f.do(t, "start", wec.name)
 	f.awaitReady(t)
 	f.awaitBuried(t, namespace, "given-up", wec)
@@ -211,7 +211,7 @@ func (f *fleet) escapeUninstall(t *testing.T, namespace string) {
 	if running, err := reached.get(t.Context(), namespace, "kept-1"); err != nil || running.Status.Phase != wfv1.WorkflowRunning || len(running.Finalizers) > 0 {
 		t.Errorf("it runs on and nothing holds it: %+v, %v", running, err)
 	}
-	f.kubectl(t, f.hub, "-n", namespace, "delete", "workflow", "kept-1", "kept-2", "--timeout=30s")
+	f.kubectl(t, f.hub, "-n", namespace, "delete", "workflow", "kept-1", "kept-2", "--timeout=60s")
 	f.do(t, "start", away.name)
 	f.kubectl(t, away, "-n", namespace, "patch", "workflow", "kept-2", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`) // as was said
 	for name, wec := range kept {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,7 +30,7 @@ var wecNames = []string{"cluster1", "cluster2"}
 // commandLimit bounds a command of a test; those that start clusters take longest.
 const commandLimit = 4 * time.Minute
 
-// fleet is the fleet that the tests share.
+// fleet is a fleet that tests share.
 type fleet struct {
 	root, name, dir, program string
 
@@ -40,10 +39,8 @@ type fleet struct {
 	store   artifact.Store
 	objects *minio.Client
 
-	// obeyed are the findings of doctor whose command was run; held is the namespace of what holdDeletion made. Suites that use them run
-	// one by one.
-	obeyed map[diagnosis.ID]bool
-	held   string
+	// held is the namespace of what holdDeletion made. Suites that use it run one by one.
+	held string
 
 	// profile is the hub's; shared if empty. Suites that change it run one by one.
 	profile stellarflow.Profile
@@ -51,9 +48,17 @@ type fleet struct {
 	// direct is what the Workflows of testdata/truth come to without us, once somebody has run them. Suites that use it run one by one.
 	direct map[string]map[string]any
 
+	common *common
+
 	mu   sync.Mutex
 	vars map[string]string // of the fleet's env file
-	cut  int               // logs that lack an end
+}
+
+// common is what the fleets of a run have in common.
+type common struct {
+	mu     sync.Mutex
+	obeyed map[diagnosis.ID]bool // the findings of doctor whose command was run
+	cut    int                   // logs that lack an end
 }
 
 // cluster is one cluster, for its administrator.
@@ -71,7 +76,24 @@ func openFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatalf("open the fleet: %v", err)
 	}
+	f.common = &common{obeyed: map[diagnosis.ID]bool{}}
 	return f
+}
+
+// openSecond brings up a second fleet beside this one.
+func (f *fleet) openSecond(ctx context.Context) (*fleet, error) {
+	second := &fleet{root: f.root, name: secondOf(f.name), program: f.program}
+	for _, step := range bringUp(second.root, second.name, second.program) {
+		if _, err := second.try(ctx, nil, step[0], step[1:]...); err != nil {
+			return nil, err
+		}
+	}
+	second, err := readFleet(second.name, second.program)
+	if err != nil {
+		return nil, err
+	}
+	second.common = f.common
+	return second, nil
 }
 
 func readFleet(name, program string) (*fleet, error) {
@@ -79,7 +101,7 @@ func readFleet(name, program string) (*fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{root: root, name: name, dir: filepath.Join(root, ".fleet", name), program: program, wecs: map[string]*cluster{}, obeyed: map[diagnosis.ID]bool{}}
+	f := &fleet{root: root, name: name, dir: filepath.Join(root, ".fleet", name), program: program, wecs: map[string]*cluster{}}
 	if err := f.readVars(); err != nil {
 		return nil, err
 	}
@@ -166,8 +188,6 @@ func (f *fleet) try(ctx context.Context, env []string, name string, args ...stri
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = 15 * time.Second
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	runtime.LockOSThread() // the signal comes when the thread that started the process ends, as those do that enter a network (chaos_test.go)
-	defer runtime.UnlockOSThread()
 	err := command.Run()
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, strings.TrimSpace(both.String()))

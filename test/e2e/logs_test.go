@@ -85,10 +85,10 @@ func (f *fleet) wantLog(t *testing.T, workflow *wfv1.Workflow, node wfv1.NodeSta
 // mayBeCut counts a log that has lost its end before the kubelet had it. Nobody can tell that from a container that did not write it; but such a
 // loss is rare.
 func (f *fleet) mayBeCut() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cut++
-	return f.cut <= cutAtMost
+	f.common.mu.Lock()
+	defer f.common.mu.Unlock()
+	f.common.cut++
+	return f.common.cut <= cutAtMost
 }
 
 // wantLogs checks that each pod of a Workflow wrote its line, by the display name of its node.

@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	os.Exit(supervise())
 }
 
-// supervise brings a fleet up, runs the tests in a process of their own and takes the fleet down, also when that process panicked,
-// ran out of time or was killed, and when this one gets a signal.
+// supervise brings a fleet up, runs the tests in a process of their own and takes the fleet down, and the second one that the tests may have
+// brought up, also when that process panicked, ran out of time or was killed, and when this one gets a signal.
 func supervise() int {
 	s, err := newSupervisor()
 	if err != nil {
@@ -98,28 +98,11 @@ func newSupervisor() (*supervisor, error) {
 // run is everything but taking down.
 func (s *supervisor) run(ctx context.Context) error {
 	s.say("bringing up fleet %s", s.name)
-	dir := filepath.Join(s.root, ".fleet", s.name)
-	hub, stellarflow := filepath.Join(dir, "hub.kubeconfig"), filepath.Join(dir, "bin", "stellarflow")
-	apply := []string{filepath.Join(dir, "bin", "kubectl"), "--kubeconfig", hub, "apply", "-f", "samples/customtransform.yaml"}
-	for _, cluster := range wecNames {
-		apply = append(apply, "-f", "samples/bindingpolicy-"+cluster+".yaml")
-	}
 	if _, err := components.Ensure(ctx, os.Stdout, components.Extra()...); err != nil { // while the machine is free
 		return fmt.Errorf("build what only tests use: %w", ended(ctx, err))
 	}
-	steps := [][]string{
-		{"go", "build", "-o", s.program, "./hack/fleet"},
-		{s.program, "up"},
-		{s.program, "load-image", "stellarflow/hub:latest"},
-		{filepath.Join(dir, "bin", "kubectl"), "--kubeconfig", hub, "apply", "-f", filepath.Join(dir, "kubelet-ca.yaml")}, // docs/operations.md
-		{stellarflow, "install", "--kubeconfig", hub, "--artifact-store", filepath.Join(dir, "minio.env"), "--argo-url", uiAddress, "--restart"},
-	}
-	for _, cluster := range wecNames {
-		steps = append(steps, []string{
-			stellarflow, "join", cluster, "--kubeconfig", filepath.Join(dir, cluster+".kubeconfig"), "--namespaces", "argo", "--hub-kubeconfig", hub,
-		})
-	}
-	for _, step := range append(steps, apply) {
+	build := []string{"go", "build", "-o", s.program, "./hack/fleet"}
+	for _, step := range append([][]string{build}, bringUp(s.root, s.name, s.program)...) {
 		if err := s.command(ctx, step[0], step[1:]...).Run(); err != nil {
 			return fmt.Errorf("%s: %w", strings.Join(step, " "), ended(ctx, err))
 		}
@@ -138,6 +121,29 @@ func (s *supervisor) run(ctx context.Context) error {
 	return nil
 }
 
+// secondOf is the name of the second fleet of a run.
+func secondOf(name string) string { return name + "-2" }
+
+// bringUp are the commands, in the work tree, that bring up a fleet, install Stellarflow and join the clusters.
+func bringUp(root, fleet, program string) [][]string {
+	dir := filepath.Join(root, ".fleet", fleet)
+	hub, kubectl, stellarflow := filepath.Join(dir, "hub.kubeconfig"), filepath.Join(dir, "bin", "kubectl"), filepath.Join(dir, "bin", "stellarflow")
+	steps := [][]string{
+		{program, "up"},
+		{program, "load-image", "stellarflow/hub:latest"},
+		{kubectl, "--kubeconfig", hub, "apply", "-f", filepath.Join(dir, "kubelet-ca.yaml")}, // docs/operations.md
+		{stellarflow, "install", "--kubeconfig", hub, "--artifact-store", filepath.Join(dir, "minio.env"), "--argo-url", uiAddress, "--restart"},
+	}
+	apply := []string{kubectl, "--kubeconfig", hub, "apply", "-f", "samples/customtransform.yaml"}
+	for _, cluster := range wecNames {
+		steps = append(steps, []string{
+			stellarflow, "join", cluster, "--kubeconfig", filepath.Join(dir, cluster+".kubeconfig"), "--namespaces", "argo", "--hub-kubeconfig", hub,
+		})
+		apply = append(apply, "-f", "samples/bindingpolicy-"+cluster+".yaml")
+	}
+	return append(steps, apply)
+}
+
 // ended says why a command ended early.
 func ended(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
@@ -146,28 +152,37 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// end takes the fleet down, whatever came before. Signals are not listened to.
+// end takes the fleets down, whatever came before. Signals are not listened to.
 func (s *supervisor) end() error {
 	defer func() { _ = os.RemoveAll(s.temp) }()
-	if os.Getenv(envKeep) != "" {
-		s.say("fleet %s stays up; FLEET_NAME=%s go run ./hack/fleet down ends it", s.name, s.name)
-		return nil
-	}
-	s.say("taking down fleet %s", s.name)
 	ctx, cancel := context.WithTimeout(context.Background(), takeDown)
 	defer cancel()
+	return errors.Join(s.endFleet(ctx, s.name), s.endFleet(ctx, secondOf(s.name)))
+}
+
+// endFleet takes one fleet down, if it was brought up.
+func (s *supervisor) endFleet(ctx context.Context, name string) error {
+	if _, err := os.Stat(filepath.Join(s.root, ".fleet", name)); errors.Is(err, os.ErrNotExist) && name != s.name {
+		return nil
+	}
+	if os.Getenv(envKeep) != "" {
+		s.say("fleet %s stays up; FLEET_NAME=%s go run ./hack/fleet down ends it", name, name)
+		return nil
+	}
+	s.say("taking down fleet %s", name)
 	command := s.command(ctx, s.program, "down")
 	if _, err := os.Stat(s.program); err != nil { // it was never built, but there may be a fleet of an earlier run
 		command = s.command(ctx, "go", "run", "./hack/fleet", "down")
 	}
+	command.Env = append(command.Env, "FLEET_NAME="+name)
 	command.SysProcAttr.Setpgid = true // a terminal's Ctrl-C goes to the whole group
 	if err := command.Run(); err != nil {
-		return fmt.Errorf("fleet %s is not down: %w; FLEET_NAME=%s go run ./hack/fleet down", s.name, err, s.name)
+		return fmt.Errorf("fleet %s is not down: %w; FLEET_NAME=%s go run ./hack/fleet down", name, err, name)
 	}
 	return nil
 }
 
-// command is a command in the work tree for this fleet, with our output, that ends when the context or this process does.
+// command is a command in the work tree for the first fleet, with our output, that ends when the context or this process does.
 func (s *supervisor) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, name, args...)
 	command.Dir, command.Stdout, command.Stderr = s.root, os.Stdout, os.Stderr

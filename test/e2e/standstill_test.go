@@ -15,7 +15,6 @@ import (
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
-	"stellarflow.io/stellarflow/pkg/cli/diagnosis"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
@@ -36,7 +35,7 @@ func (f *fleet) standStill(t *testing.T, namespace, workflow string) {
 			t.Fatalf("%s: %s: its remedy is %q, that of %s is %q", a.ID, a.What, a.Remedy, lost[0].ID, lost[0].Remedy)
 		}
 		t.Logf("%s: %s", a.ID, a.What)
-		f.obeyed[diagnosis.ID(a.ID)] = true
+		f.common.obey(a)
 	}
 	f.obey(t, lost[0], "")
 	f.awaitHealth(t)
