@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +39,22 @@ func (f *local) locked(ctx context.Context, verb string, do func(context.Context
 // that is built in, or that this kernel lacks, is not an error here.
 func loadModules(ctx context.Context) {
 	_ = exec.CommandContext(ctx, "modprobe", "-a", "-q", "overlay", "bridge", "veth", "nf_conntrack").Run()
+}
+
+// inotifyInstances is how many instances of inotify a user may have: a fleet of three clusters takes some 50, and everybody who follows a log one
+// more. Linux's 128 are too few for two fleets, and a log that gets none ends in silence.
+const inotifyInstances = 1024
+
+// raiseInotify gives the machine as many, where it may. What has more keeps that, and it is not taken back: other fleets use it.
+func (f *local) raiseInotify() {
+	const file = "/proc/sys/fs/inotify/max_user_instances"
+	now, err := os.ReadFile(file)
+	if count, _ := strconv.Atoi(strings.TrimSpace(string(now))); err == nil && count >= inotifyInstances {
+		return
+	}
+	if err := errors.Join(err, os.WriteFile(file, []byte(strconv.Itoa(inotifyInstances)), 0o644)); err != nil {
+		f.say.line("fs.inotify.max_user_instances is %s and cannot be raised (%v): logs may end early, more so with two fleets", strings.TrimSpace(string(now)), err)
+	}
 }
 
 // provision makes or finds the programs.

@@ -19,6 +19,7 @@ func (f *local) up(ctx context.Context) error {
 			return err
 		}
 		loadModules(ctx)
+		f.raiseInotify()
 		if err := f.endStrays(); err != nil {
 			return err
 		}

@@ -52,7 +52,7 @@ var alone = []suite{
 }
 
 // apart are suites that disturb the fleet, too. They mostly wait, and run beside alone on a second one, one by one, in this order. While shared runs
-// there is none: those need the processors, and of the 128 instances of inotify that Linux lets root have every fleet takes some 50.
+// there is none: those need the processors.
 var apart = []suite{
 	{"outage", testOutage},
 	{"operations", testOperations}, // begins what doctor ends
