@@ -99,7 +99,9 @@ func TestMirroredPodsThatTwoClustersClaim(t *testing.T) {
 	if err := m.hub.coreAs(t, "jane").CoreV1().Pods(ns).Delete(t.Context(), "hello-a-1234567890", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](20)}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the real pod to be deleted", func(context.Context) (bool, string) { return m.real(t, "hello-a-1234567890").DeletionTimestamp != nil, "" })
+	eventually(t, "the real pod to be deleted", func(context.Context) (bool, string) {
+		return m.real(t, "hello-a-1234567890").DeletionTimestamp != nil, ""
+	})
 	m.end("hello-a-1234567890")
 	m.waitMirror(t, "hello-a-1234567890", "its end", noPod)
 	seen(t, "honest-e-1234567890")

@@ -375,19 +375,19 @@ func TestMirroredPodsOfALostCluster(t *testing.T) {
 	m := mirroring{clusters: c, ns: ns}
 	for _, name := range []string{"stays", "first", "second"} {
 		m = m.run(t, name)
-		m.begin(t, name+"-a")
-		m.waitMirror(t, name+"-a", "the mirror", shows(corev1.PodRunning))
+		m.begin(t, name+"-a-1234567890")
+		m.waitMirror(t, name+"-a-1234567890", "the mirror", shows(corev1.PodRunning))
 	}
 	net.cut(t, c, "cluster1")
 	c.ask(t, ns, "first", stellarflow.RequestAbandon)
-	m.waitMirror(t, "first-a", "its end", noPod)
+	m.waitMirror(t, "first-a-1234567890", "its end", noPod)
 	manager.stop()
 	options.kubelet = freeAddress(t)
 	startManager(t, c, options)
 	c.ask(t, ns, "second", stellarflow.RequestAbandon)
-	m.waitMirror(t, "second-a", "its end", noPod)
+	m.waitMirror(t, "second-a-1234567890", "its end", noPod)
 	m.waitMirror(t, "stays-a-1234567890", "the other as it was", shows(corev1.PodRunning))
-	if there := m.real(t, "second-a"); there.DeletionTimestamp != nil {
+	if there := m.real(t, "second-a-1234567890"); there.DeletionTimestamp != nil {
 		t.Error("the real pod is deleted")
 	}
 }

@@ -14,7 +14,7 @@ import (
 const (
 	// maxPrefix is how much of a pod's name Argo lets stand before the hash, in bytes.
 	maxPrefix = 242
-	// A hash is 32 bits in decimal. One in 400,000 has fewer digits than that, and its pod is not shown: a StatefulSet's pods are numbered so.
+	// A hash is 32 bits in decimal. Two in a million have fewer digits than that, and their pods are not shown: a StatefulSet's pods are numbered so.
 	minDigits = 5
 )
 
