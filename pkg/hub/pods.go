@@ -45,7 +45,7 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 	shown, err := crcache.New(config, crcache.Options{
 		Scheme: h.mgr.GetScheme(), Mapper: h.mgr.GetRESTMapper(), DefaultTransform: crcache.TransformStripManagedFields(),
 		ByObject: map[client.Object]crcache.ByObject{
-			&corev1.Pod{}:  {Label: stellarflow.Labelled(stellarflow.LabelMirrorOf)},
+			&corev1.Pod{}:  {Label: stellarflow.Labelled(stellarflow.LabelMirrorOf), Transform: podmirror.Strip},
 			&corev1.Node{}: {Label: stellarflow.Labelled(stellarflow.LabelCluster)},
 		},
 	})

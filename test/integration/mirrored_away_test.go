@@ -34,15 +34,15 @@ func TestMirroredPodsOfAManagerThatWasAway(t *testing.T) {
 		how      metav1.DeleteOptions
 		patch    string // of the mirror before
 	}{
-		{"hello-person", "jane", slow, ""},
-		{"hello-person-once", "jane", once, ""},
-		{"hello-person-held", "jane", slow, held},
-		{"hello-person-held-once", "jane", once, held},
-		{"hello-gc", garbageCollector, slow, ""},
-		{"hello-gc-once", garbageCollector, once, ""},
-		{"hello-gc-held", garbageCollector, once, held},
+		{"hello-person-1234567890", "jane", slow, ""},
+		{"hello-person-once-1234567890", "jane", once, ""},
+		{"hello-person-held-1234567890", "jane", slow, held},
+		{"hello-person-held-once-1234567890", "jane", once, held},
+		{"hello-gc-1234567890", garbageCollector, slow, ""},
+		{"hello-gc-once-1234567890", garbageCollector, once, ""},
+		{"hello-gc-held-1234567890", garbageCollector, once, held},
 		// A request that another webhook has refused leaves a note.
-		{"hello-noted", garbageCollector, slow, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, stellarflow.AnnotationDeletion, podmirror.Ask{By: "jane", Time: time.Now().Add(-away).UTC()})},
+		{"hello-noted-1234567890", garbageCollector, slow, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, stellarflow.AnnotationDeletion, podmirror.Ask{By: "jane", Time: time.Now().Add(-away).UTC()})},
 	}
 	pods, before := m.hub.core.CoreV1().Pods(ns), map[string]*corev1.Pod{}
 	for _, one := range deletions {

@@ -34,7 +34,7 @@ func TestMirroredPodsThatTwoClustersClaim(t *testing.T) {
 	liar.wec.waitFor(t, ns, honest.workflow, "the WEC copy", exists)
 	honest.owner.Name, honest.owner.UID = honest.workflow, liar.wec.argo(t, ns, honest.workflow, "Running").GetUID()
 	theirs, lies := onNode(m.wec.node(t, "cluster1 says ")), onNode(liar.wec.node(t, "cluster2 says "))
-	e, who := m.endpoint(t, address, "hello-a")
+	e, who := m.endpoint(t, address, "hello-a-1234567890")
 	wantAnswers := func(t *testing.T, code int, says string) {
 		t.Helper()
 		e.wantAnswer(t, who, "/containerLogs/main?tailLines=3", code, says)
@@ -47,25 +47,25 @@ func TestMirroredPodsThatTwoClustersClaim(t *testing.T) {
 		m.waitMirror(t, name, "an honest pod of cluster2", shows(corev1.PodRunning))
 	}
 
-	liar.begin(t, "hello-a", lies)
-	seen(t, "honest-a")
-	m.waitMirror(t, "hello-a", "no mirror of the lie alone", noPod)
+	liar.begin(t, "hello-a-1234567890", lies)
+	seen(t, "honest-a-1234567890")
+	m.waitMirror(t, "hello-a-1234567890", "no mirror of the lie alone", noPod)
 	wantAnswers(t, http.StatusNotFound, "is not known to run on another cluster")
 
-	there := m.begin(t, "hello-a", theirs)
+	there := m.begin(t, "hello-a-1234567890", theirs)
 	ours := func(p *corev1.Pod) bool {
 		return shows(corev1.PodRunning)(p) && p.Labels[stellarflow.LabelMirrorOf] == string(there.UID) && p.Spec.NodeName == podmirror.NodeName("cluster1")
 	}
-	mirror := m.waitMirror(t, "hello-a", "the mirror of cluster1's", ours)
+	mirror := m.waitMirror(t, "hello-a-1234567890", "the mirror of cluster1's", ours)
 	wantAnswers(t, http.StatusOK, "cluster1 says /")
 
-	liar.report(t, "hello-a", corev1.PodFailed, terminated(1))
-	seen(t, "honest-b")
-	liar.end("hello-a")
-	seen(t, "honest-c")
-	lie := liar.begin(t, "hello-a", lies)
-	seen(t, "honest-d")
-	if now := m.waitMirror(t, "hello-a", "what cluster1 says", ours); now.UID != mirror.UID {
+	liar.report(t, "hello-a-1234567890", corev1.PodFailed, terminated(1))
+	seen(t, "honest-b-1234567890")
+	liar.end("hello-a-1234567890")
+	seen(t, "honest-c-1234567890")
+	lie := liar.begin(t, "hello-a-1234567890", lies)
+	seen(t, "honest-d-1234567890")
+	if now := m.waitMirror(t, "hello-a-1234567890", "what cluster1 says", ours); now.UID != mirror.UID {
 		t.Errorf("the mirror %s is another one, %s, by what cluster2 said", mirror.UID, now.UID)
 	}
 	wantAnswers(t, http.StatusOK, "cluster1 says /")
@@ -73,38 +73,40 @@ func TestMirroredPodsThatTwoClustersClaim(t *testing.T) {
 	t.Run("asked by a Pod of the hub that somebody has made", func(t *testing.T) {
 		forged := mirror.DeepCopy()
 		forged.ObjectMeta = metav1.ObjectMeta{
-			Namespace: ns, Name: "hello-forged", Labels: map[string]string{stellarflow.ArgoLabelWorkflow: "hello", stellarflow.LabelCluster: "cluster2"},
+			Namespace: ns, Name: "hello-forged-1234567890", Labels: map[string]string{stellarflow.ArgoLabelWorkflow: "hello", stellarflow.LabelCluster: "cluster2"},
 			OwnerReferences: mirror.OwnerReferences, Finalizers: []string{"example.com/held"},
 		}
 		forged.Spec.NodeName = podmirror.NodeName("cluster2")
-		target := liar.begin(t, "hello-forged", lies)
+		target := liar.begin(t, "hello-forged-1234567890", lies)
 		forged.Labels[stellarflow.LabelMirrorOf] = string(target.UID)
 		pods := m.hub.core.CoreV1().Pods(ns)
 		if _, err := pods.Create(t.Context(), forged, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		m.waitMirror(t, "hello-forged", "its end, which waits", func(p *corev1.Pod) bool { return p != nil && p.DeletionTimestamp != nil })
-		e.pod = "hello-forged"
-		defer func() { e.pod = "hello-a" }()
+		m.waitMirror(t, "hello-forged-1234567890", "its end, which waits", func(p *corev1.Pod) bool { return p != nil && p.DeletionTimestamp != nil })
+		e.pod = "hello-forged-1234567890"
+		defer func() { e.pod = "hello-a-1234567890" }()
 		e.wantAnswer(t, who, "/containerLogs/main", http.StatusNotFound, "is not known to run on another cluster")
-		if _, err := pods.Patch(t.Context(), "hello-forged", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		if _, err := pods.Patch(t.Context(), "hello-forged-1234567890", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		m.waitMirror(t, "hello-forged", "its end", noPod)
-		if now := liar.real(t, "hello-forged"); now.DeletionTimestamp != nil {
+		m.waitMirror(t, "hello-forged-1234567890", "its end", noPod)
+		if now := liar.real(t, "hello-forged-1234567890"); now.DeletionTimestamp != nil {
 			t.Error("the pod of cluster2 is deleted")
 		}
 	})
 
-	if err := m.hub.coreAs(t, "jane").CoreV1().Pods(ns).Delete(t.Context(), "hello-a", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](20)}); err != nil {
+	if err := m.hub.coreAs(t, "jane").CoreV1().Pods(ns).Delete(t.Context(), "hello-a-1234567890", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](20)}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the real pod to be deleted", func(context.Context) (bool, string) { return m.real(t, "hello-a").DeletionTimestamp != nil, "" })
-	m.end("hello-a")
-	m.waitMirror(t, "hello-a", "its end", noPod)
-	seen(t, "honest-e")
-	m.waitMirror(t, "hello-a", "no mirror of the lie alone", noPod)
-	if now := liar.real(t, "hello-a"); now.UID != lie.UID || now.DeletionTimestamp != nil {
+	eventually(t, "the real pod to be deleted", func(context.Context) (bool, string) {
+		return m.real(t, "hello-a-1234567890").DeletionTimestamp != nil, ""
+	})
+	m.end("hello-a-1234567890")
+	m.waitMirror(t, "hello-a-1234567890", "its end", noPod)
+	seen(t, "honest-e-1234567890")
+	m.waitMirror(t, "hello-a-1234567890", "no mirror of the lie alone", noPod)
+	if now := liar.real(t, "hello-a-1234567890"); now.UID != lie.UID || now.DeletionTimestamp != nil {
 		t.Errorf("pod %s of cluster2 is deleted with that of cluster1: %+v", lie.UID, now.ObjectMeta)
 	}
 	wantAnswers(t, http.StatusNotFound, "is not known to run on another cluster")
@@ -165,9 +167,9 @@ func TestMirroredPodsAreLookedAt(t *testing.T) {
 	c, _, ns := setUp(t, managerOptions{kubelet: address, wecTransport: changes.wrap})
 	m := mirroring{clusters: c, ns: ns}.run(t, "hello")
 	there := onNode(m.wec.node(t, ""))
-	first := m.begin(t, "hello-a", there)
-	m.waitMirror(t, "hello-a", "the mirror", shows(corev1.PodRunning))
-	e, who := m.endpoint(t, address, "hello-a")
+	first := m.begin(t, "hello-a-1234567890", there)
+	m.waitMirror(t, "hello-a-1234567890", "the mirror", shows(corev1.PodRunning))
+	e, who := m.endpoint(t, address, "hello-a-1234567890")
 	const exec = "/exec/main?command=ls&output=1"
 	e.wantAnswer(t, who, exec, http.StatusSwitchingProtocols, "/exec/")
 	unseen := func(t *testing.T, says string, change func()) {
@@ -178,19 +180,19 @@ func TestMirroredPodsAreLookedAt(t *testing.T) {
 		e.wantAnswer(t, who, exec, http.StatusConflict, says)
 	}
 	unseen(t, "is another one by now", func() {
-		m.end("hello-a")
-		m.begin(t, "hello-a", there)
+		m.end("hello-a-1234567890")
+		m.begin(t, "hello-a-1234567890", there)
 	})
-	m.waitMirror(t, "hello-a", "the mirror of the next", func(p *corev1.Pod) bool {
+	m.waitMirror(t, "hello-a-1234567890", "the mirror of the next", func(p *corev1.Pod) bool {
 		return shows(corev1.PodRunning)(p) && p.Labels[stellarflow.LabelMirrorOf] != string(first.UID)
 	})
 	e.wantAnswer(t, who, exec, http.StatusSwitchingProtocols, "/exec/")
 	unseen(t, "is no Workflow's of this hub any more", func() {
 		patch := []byte(`{"metadata":{"ownerReferences":null}}`)
-		if _, err := m.wec.core.CoreV1().Pods(ns).Patch(t.Context(), "hello-a", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		if _, err := m.wec.core.CoreV1().Pods(ns).Patch(t.Context(), "hello-a-1234567890", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
-	m.waitMirror(t, "hello-a", "its end", noPod)
+	m.waitMirror(t, "hello-a-1234567890", "its end", noPod)
 	e.wantAnswer(t, who, exec, http.StatusNotFound, "is not known to run on another cluster")
 }

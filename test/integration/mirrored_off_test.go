@@ -40,8 +40,8 @@ func TestInstallMirrorsNone(t *testing.T) {
 	}
 	manager := startManager(t, both, managerOptions{kubelet: freeAddress(t)})
 	m := mirroring{clusters: both, ns: both.namespace(t)}.run(t, "hello")
-	m.begin(t, "hello-a")
-	first := m.waitMirror(t, "hello-a", "the mirror", shows(corev1.PodRunning))
+	m.begin(t, "hello-a-1234567890")
+	first := m.waitMirror(t, "hello-a-1234567890", "the mirror", shows(corev1.PodRunning))
 	node := hub.virtualNode(t)
 
 	old := hub.managerPod(t)
@@ -50,7 +50,7 @@ func TestInstallMirrorsNone(t *testing.T) {
 		t.Fatal("the new manager is to mirror none")
 	}
 	neverWithin(t, 2*time.Second, "the mirrors are removed while a manager makes them", func() bool {
-		now, err := hub.core.CoreV1().Pods(m.ns).Get(t.Context(), "hello-a", metav1.GetOptions{})
+		now, err := hub.core.CoreV1().Pods(m.ns).Get(t.Context(), "hello-a-1234567890", metav1.GetOptions{})
 		return err != nil || now.UID != first.UID || len(ended) > 0
 	})
 	manager.stop()
@@ -79,7 +79,7 @@ func TestInstallMirrorsNone(t *testing.T) {
 	m.wec.argo(t, m.ns, "hello", "Running", "more")
 	hub.waitFor(t, m.ns, "hello", "its status without mirrored pods", func(w *unstructured.Unstructured) bool { return nodePhase(w, "more") == "Running" })
 	wantNone()
-	if there := m.real(t, "hello-a"); there.DeletionTimestamp != nil {
+	if there := m.real(t, "hello-a-1234567890"); there.DeletionTimestamp != nil {
 		t.Error("the real pod is deleted")
 	}
 
@@ -92,7 +92,7 @@ func TestInstallMirrorsNone(t *testing.T) {
 	hub.endPod(t, old)
 	<-ended
 	startManager(t, both, managerOptions{kubelet: freeAddress(t)})
-	again := m.waitMirror(t, "hello-a", "the mirror again", shows(corev1.PodRunning))
+	again := m.waitMirror(t, "hello-a-1234567890", "the mirror again", shows(corev1.PodRunning))
 	if again.Labels[stellarflow.LabelMirrorOf] != first.Labels[stellarflow.LabelMirrorOf] {
 		t.Errorf("it shows pod %s, and showed %s", again.Labels[stellarflow.LabelMirrorOf], first.Labels[stellarflow.LabelMirrorOf])
 	}

@@ -164,20 +164,20 @@ func terminated(code int32) corev1.ContainerState {
 func TestMirroredPods(t *testing.T) {
 	m, _ := mirrorPods(t)
 	t.Run("a pod is shown as it is", func(t *testing.T) {
-		there := m.begin(t, "hello-a")
-		mirror := m.waitMirror(t, "hello-a", "the mirror", shows(corev1.PodRunning))
+		there := m.begin(t, "hello-a-1234567890")
+		mirror := m.waitMirror(t, "hello-a-1234567890", "the mirror", shows(corev1.PodRunning))
 		if mirror.Labels[stellarflow.LabelMirrorOf] != string(there.UID) || mirror.Spec.NodeName != podmirror.NodeName("cluster1") || len(mirror.Labels) != 3 {
 			t.Errorf("labels %v on node %s", mirror.Labels, mirror.Spec.NodeName)
 		}
 		if mirror.Status.PodIP != "" || len(mirror.Status.Conditions) > 0 || len(mirror.Status.ContainerStatuses) != 2 || mirror.Status.ContainerStatuses[1].State.Running == nil {
 			t.Errorf("status %+v", mirror.Status)
 		}
-		m.report(t, "hello-a", corev1.PodFailed, terminated(64))
-		m.waitMirror(t, "hello-a", "its failure", func(p *corev1.Pod) bool {
+		m.report(t, "hello-a-1234567890", corev1.PodFailed, terminated(64))
+		m.waitMirror(t, "hello-a-1234567890", "its failure", func(p *corev1.Pod) bool {
 			return shows(corev1.PodFailed)(p) && p.Status.ContainerStatuses[1].State.Terminated.ExitCode == 64
 		})
-		m.end("hello-a")
-		m.waitMirror(t, "hello-a", "its end", noPod)
+		m.end("hello-a-1234567890")
+		m.waitMirror(t, "hello-a-1234567890", "its end", noPod)
 	})
 	t.Run("the node takes nothing, lives and is ready", func(t *testing.T) {
 		var node *corev1.Node
@@ -194,50 +194,50 @@ func TestMirroredPods(t *testing.T) {
 		}
 	})
 	t.Run("an archived log is on the hub: the pod goes after a while", func(t *testing.T) {
-		m.begin(t, "hello-b")
-		m.waitMirror(t, "hello-b", "the mirror", shows(corev1.PodRunning))
-		m.report(t, "hello-b", corev1.PodSucceeded, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.NewTime(metav1.Now().Add(-podmirror.Lingers))}})
-		m.waitMirror(t, "hello-b", "its end", noPod)
+		m.begin(t, "hello-b-1234567890")
+		m.waitMirror(t, "hello-b-1234567890", "the mirror", shows(corev1.PodRunning))
+		m.report(t, "hello-b-1234567890", corev1.PodSucceeded, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.NewTime(metav1.Now().Add(-podmirror.Lingers))}})
+		m.waitMirror(t, "hello-b-1234567890", "its end", noPod)
 	})
 	t.Run("what another controls is not shown", func(t *testing.T) {
-		m.begin(t, "hello-other", func(p *corev1.Pod) { p.OwnerReferences[0].UID = "another" })
-		m.begin(t, "hello-nobody", func(p *corev1.Pod) { p.OwnerReferences = nil })
+		m.begin(t, "hello-other-1234567890", func(p *corev1.Pod) { p.OwnerReferences[0].UID = "another" })
+		m.begin(t, "hello-nobody-1234567890", func(p *corev1.Pod) { p.OwnerReferences = nil })
 		m.begin(t, "db-0")
-		m.begin(t, "hello-last")
-		m.waitMirror(t, "hello-last", "the mirror of one that came later", shows(corev1.PodRunning))
-		for _, name := range []string{"hello-other", "hello-nobody", "db-0"} {
+		m.begin(t, "hello-last-1234567890")
+		m.waitMirror(t, "hello-last-1234567890", "the mirror of one that came later", shows(corev1.PodRunning))
+		for _, name := range []string{"hello-other-1234567890", "hello-nobody-1234567890", "db-0"} {
 			m.waitMirror(t, name, "no mirror", noPod)
 		}
 	})
 	t.Run("a name that is taken is said, and waited for", func(t *testing.T) {
 		local := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "hello-taken", Labels: map[string]string{stellarflow.LabelMirrorOf: "x", stellarflow.LabelCluster: "cluster1"}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "hello-taken-1234567890", Labels: map[string]string{stellarflow.LabelMirrorOf: "x", stellarflow.LabelCluster: "cluster1"}},
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "busybox"}}},
 		}
 		m.create(t, local)
-		m.begin(t, "hello-taken")
+		m.begin(t, "hello-taken-1234567890")
 		m.hub.waitFor(t, m.ns, "hello", "a condition", func(w *unstructured.Unstructured) bool {
 			return strings.Contains(describe(w), "the hub has a Pod of that name already")
 		})
 		if err := m.hub.client.Delete(t.Context(), local); err != nil {
 			t.Fatal(err)
 		}
-		m.waitMirror(t, "hello-taken", "the mirror", shows(corev1.PodRunning))
+		m.waitMirror(t, "hello-taken-1234567890", "the mirror", shows(corev1.PodRunning))
 	})
 	t.Run("namespaces with rules let it pass", func(t *testing.T) {
 		patch := `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`
 		if _, err := m.hub.core.CoreV1().Namespaces().Patch(t.Context(), m.ns, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		m.begin(t, "hello-c")
-		m.waitMirror(t, "hello-c", "the mirror", shows(corev1.PodRunning))
+		m.begin(t, "hello-c-1234567890")
+		m.waitMirror(t, "hello-c-1234567890", "the mirror", shows(corev1.PodRunning))
 	})
 	t.Run("what is refused is said, and status goes on", func(t *testing.T) {
 		least := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "least"}, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
 			Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")},
 		}}}}
 		m.create(t, least)
-		m.begin(t, "hello-d")
+		m.begin(t, "hello-d-1234567890")
 		eventually(t, "an event", func(ctx context.Context) (bool, string) {
 			said := m.eventsOf(ctx, "hello")
 			return strings.Contains(said, "logs from S3 only") && strings.Contains(said, "minimum cpu"), said
@@ -246,7 +246,7 @@ func TestMirroredPods(t *testing.T) {
 		m.hub.waitFor(t, m.ns, "hello", "a new node and a condition", func(w *unstructured.Unstructured) bool {
 			return nodePhase(w, "more") == "Running" && strings.Contains(describe(w), upsync.ConditionLogsFromS3)
 		})
-		m.end("hello-d")
+		m.end("hello-d-1234567890")
 		m.hub.waitFor(t, m.ns, "hello", "no condition when the pod is gone", func(w *unstructured.Unstructured) bool {
 			return w != nil && !strings.Contains(describe(w), upsync.ConditionLogsFromS3)
 		})
@@ -265,7 +265,7 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		}
 		return mirror
 	}
-	for as, name := range map[string]string{"jane@example.com": "hello-person", "system:serviceaccount:argo:argo-server": "hello-server", "system:admin": "hello-admin"} {
+	for as, name := range map[string]string{"jane@example.com": "hello-person-1234567890", "system:serviceaccount:argo:argo-server": "hello-server-1234567890", "system:admin": "hello-admin-1234567890"} {
 		t.Run("by a person: "+name, func(t *testing.T) {
 			remove(t, as, name, metav1.DeleteOptions{})
 			eventually(t, "the real pod to be deleted", func(context.Context) (bool, string) { return m.real(t, name).DeletionTimestamp != nil, "" })
@@ -275,9 +275,9 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		})
 	}
 	t.Run("at once", func(t *testing.T) {
-		remove(t, "jane", "hello-at-once", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+		remove(t, "jane", "hello-at-once-1234567890", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
 		eventually(t, "the real pod to be deleted", func(ctx context.Context) (bool, string) {
-			_, err := m.wec.core.CoreV1().Pods(m.ns).Get(ctx, "hello-at-once", metav1.GetOptions{})
+			_, err := m.wec.core.CoreV1().Pods(m.ns).Get(ctx, "hello-at-once-1234567890", metav1.GetOptions{})
 			return apierrors.IsNotFound(err), fmt.Sprint(err)
 		})
 	})
@@ -289,26 +289,26 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		}
 	}
 	for as, name := range map[string]string{
-		"system:serviceaccount:kube-system:generic-garbage-collector": "hello-gc", "system:serviceaccount:kube-system:pod-garbage-collector": "hello-pod-gc",
-		"system:serviceaccount:kube-system:namespace-controller": "hello-namespace", "system:kube-scheduler": "hello-preemption", "system:node:worker": "hello-node",
-		"system:kube-controller-manager": "hello-controllers", "system:serviceaccount:argo:argo": "hello-argo",
+		"system:serviceaccount:kube-system:generic-garbage-collector": "hello-gc-1234567890", "system:serviceaccount:kube-system:pod-garbage-collector": "hello-pod-gc-1234567890",
+		"system:serviceaccount:kube-system:namespace-controller": "hello-namespace-1234567890", "system:kube-scheduler": "hello-preemption-1234567890", "system:node:worker": "hello-node-1234567890",
+		"system:kube-controller-manager": "hello-controllers-1234567890", "system:serviceaccount:argo:argo": "hello-argo-1234567890",
 	} {
 		t.Run("by "+as, func(t *testing.T) { untouched(t, name, remove(t, as, name, metav1.DeleteOptions{})) })
 	}
 	t.Run("by garbage collection at once", func(t *testing.T) {
-		untouched(t, "hello-gc-once", remove(t, "system:serviceaccount:kube-system:pod-garbage-collector", "hello-gc-once", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
+		untouched(t, "hello-gc-once-1234567890", remove(t, "system:serviceaccount:kube-system:pod-garbage-collector", "hello-gc-once-1234567890", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
 	})
 	t.Run("by an eviction, whoever asks for it", func(t *testing.T) {
-		m.begin(t, "hello-evicted")
-		before := m.waitMirror(t, "hello-evicted", "the mirror", shows(corev1.PodRunning))
-		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "hello-evicted"}}); err != nil {
+		m.begin(t, "hello-evicted-1234567890")
+		before := m.waitMirror(t, "hello-evicted-1234567890", "the mirror", shows(corev1.PodRunning))
+		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "hello-evicted-1234567890"}}); err != nil {
 			t.Fatal(err)
 		}
-		untouched(t, "hello-evicted", before)
+		untouched(t, "hello-evicted-1234567890", before)
 	})
 	t.Run("as a dry run", func(t *testing.T) {
-		before := remove(t, "jane", "hello-dry", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
-		if now, err := hub.Get(t.Context(), "hello-dry", metav1.GetOptions{}); err != nil || now.UID != before.UID || now.Annotations[stellarflow.AnnotationDeletion] != "" {
+		before := remove(t, "jane", "hello-dry-1234567890", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		if now, err := hub.Get(t.Context(), "hello-dry-1234567890", metav1.GetOptions{}); err != nil || now.UID != before.UID || now.Annotations[stellarflow.AnnotationDeletion] != "" {
 			t.Errorf("%v, %v", now, err)
 		}
 	})
@@ -325,28 +325,28 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		})
 		cordon(true)
 		defer cordon(false)
-		untouched(t, "hello-drained", remove(t, "jane", "hello-drained", metav1.DeleteOptions{}))
+		untouched(t, "hello-drained-1234567890", remove(t, "jane", "hello-drained-1234567890", metav1.DeleteOptions{}))
 	})
 	t.Run("while nobody answers, and by what deletes then", func(t *testing.T) {
-		m.begin(t, "hello-away")
-		before := m.waitMirror(t, "hello-away", "the mirror", shows(corev1.PodRunning))
+		m.begin(t, "hello-away-1234567890")
+		before := m.waitMirror(t, "hello-away-1234567890", "the mirror", shows(corev1.PodRunning))
 		manager.stop()
-		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).Delete(t.Context(), "hello-away", metav1.DeleteOptions{}); !apierrors.IsInternalError(err) {
+		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).Delete(t.Context(), "hello-away-1234567890", metav1.DeleteOptions{}); !apierrors.IsInternalError(err) {
 			t.Errorf("a person's deletion is not refused: %v", err)
 		}
-		if err := m.hub.coreAs(t, "system:serviceaccount:kube-system:namespace-controller").CoreV1().Pods(m.ns).Delete(t.Context(), "hello-away", metav1.DeleteOptions{}); err != nil {
+		if err := m.hub.coreAs(t, "system:serviceaccount:kube-system:namespace-controller").CoreV1().Pods(m.ns).Delete(t.Context(), "hello-away-1234567890", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		startManager(t, m.clusters, managerOptions{kubelet: freeAddress(t)})
-		untouched(t, "hello-away", before)
+		untouched(t, "hello-away-1234567890", before)
 	})
 }
 
 // TestMirroredPodsLeave lets a policy switch mirroring off, and a cluster leave.
 func TestMirroredPodsLeave(t *testing.T) {
 	m, _ := mirrorPods(t)
-	m.begin(t, "hello-a")
-	m.waitMirror(t, "hello-a", "the mirror", shows(corev1.PodRunning))
+	m.begin(t, "hello-a-1234567890")
+	m.waitMirror(t, "hello-a-1234567890", "the mirror", shows(corev1.PodRunning))
 	t.Run("by policy", func(t *testing.T) {
 		annotate := func(value string) {
 			patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, stellarflow.AnnotationMirrorPods, value)
@@ -355,19 +355,19 @@ func TestMirroredPodsLeave(t *testing.T) {
 			}
 		}
 		annotate(`"false"`)
-		m.waitMirror(t, "hello-a", "no mirror", noPod)
+		m.waitMirror(t, "hello-a-1234567890", "no mirror", noPod)
 		annotate("null")
-		m.waitMirror(t, "hello-a", "the mirror again", shows(corev1.PodRunning))
+		m.waitMirror(t, "hello-a-1234567890", "the mirror again", shows(corev1.PodRunning))
 	})
 	if err := m.hub.client.Delete(t.Context(), &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "cluster1"}}); err != nil {
 		t.Fatal(err)
 	}
-	m.waitMirror(t, "hello-a", "no mirror once the cluster has left", noPod)
+	m.waitMirror(t, "hello-a-1234567890", "no mirror once the cluster has left", noPod)
 	eventually(t, "no node", func(ctx context.Context) (bool, string) {
 		_, err := m.hub.core.CoreV1().Nodes().Get(ctx, "stellarflow-cluster1", metav1.GetOptions{})
 		return apierrors.IsNotFound(err), fmt.Sprint(err)
 	})
-	if there := m.real(t, "hello-a"); there.DeletionTimestamp != nil {
+	if there := m.real(t, "hello-a-1234567890"); there.DeletionTimestamp != nil {
 		t.Error("the real pod is deleted")
 	}
 }
@@ -381,19 +381,19 @@ func TestMirroredPodsOfALostCluster(t *testing.T) {
 	m := mirroring{clusters: c, ns: ns}
 	for _, name := range []string{"stays", "first", "second"} {
 		m = m.run(t, name)
-		m.begin(t, name+"-a")
-		m.waitMirror(t, name+"-a", "the mirror", shows(corev1.PodRunning))
+		m.begin(t, name+"-a-1234567890")
+		m.waitMirror(t, name+"-a-1234567890", "the mirror", shows(corev1.PodRunning))
 	}
 	net.cut(t, c, "cluster1")
 	c.ask(t, ns, "first", stellarflow.RequestAbandon)
-	m.waitMirror(t, "first-a", "its end", noPod)
+	m.waitMirror(t, "first-a-1234567890", "its end", noPod)
 	manager.stop()
 	options.kubelet = freeAddress(t)
 	startManager(t, c, options)
 	c.ask(t, ns, "second", stellarflow.RequestAbandon)
-	m.waitMirror(t, "second-a", "its end", noPod)
-	m.waitMirror(t, "stays-a", "the other as it was", shows(corev1.PodRunning))
-	if there := m.real(t, "second-a"); there.DeletionTimestamp != nil {
+	m.waitMirror(t, "second-a-1234567890", "its end", noPod)
+	m.waitMirror(t, "stays-a-1234567890", "the other as it was", shows(corev1.PodRunning))
+	if there := m.real(t, "second-a-1234567890"); there.DeletionTimestamp != nil {
 		t.Error("the real pod is deleted")
 	}
 }

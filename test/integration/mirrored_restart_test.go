@@ -44,26 +44,26 @@ func (r *reads) so() []string {
 // at all.
 func TestMirroredPodsAfterARestart(t *testing.T) {
 	m, manager := mirrorPods(t)
-	m.begin(t, "hello-runs")
-	m.waitMirror(t, "hello-runs", "the mirror", shows(corev1.PodRunning))
+	m.begin(t, "hello-runs-1234567890")
+	m.waitMirror(t, "hello-runs-1234567890", "the mirror", shows(corev1.PodRunning))
 	manager.stop()
 	const many = 100
 	for i := range many {
-		name := fmt.Sprintf("hello-ended-%d", i)
+		name := fmt.Sprintf("hello-ended-12345%d", i)
 		m.begin(t, name)
 		m.report(t, name, corev1.PodSucceeded, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.NewTime(metav1.Now().Add(-podmirror.Lingers))}})
 	}
-	last := m.real(t, fmt.Sprintf("hello-ended-%d", many-1)).CreationTimestamp
+	last := m.real(t, fmt.Sprintf("hello-ended-12345%d", many-1)).CreationTimestamp
 	for i := range 3 { // in a later second, which is as exactly as clusters say it
 		eventually(t, "another second", func(context.Context) (bool, string) { return time.Now().After(last.Add(time.Second)), "" })
-		m.begin(t, fmt.Sprintf("hello-new-%d", i))
+		m.begin(t, fmt.Sprintf("hello-new-12345%d", i))
 	}
 	var read reads
 	startManager(t, m.clusters, managerOptions{
 		kubelet: freeAddress(t), wecTransport: read.wrap, now: func() time.Time { return time.Now().Add(time.Hour) }, // to which all of them are old
 	})
 	for i := range 3 {
-		name := fmt.Sprintf("hello-new-%d", i)
+		name := fmt.Sprintf("hello-new-12345%d", i)
 		m.waitMirror(t, name, "the mirror", shows(corev1.PodRunning))
 		if before := slices.Index(read.so(), name); before > many/4 {
 			t.Errorf("%d pods were read before %s", before, name)
@@ -73,8 +73,8 @@ func TestMirroredPodsAfterARestart(t *testing.T) {
 		so := read.so()
 		return len(so) >= many+3, fmt.Sprint(len(so))
 	})
-	if so := read.so(); slices.Contains(so, "hello-runs") {
+	if so := read.so(); slices.Contains(so, "hello-runs-1234567890") {
 		t.Errorf("what is shown as it is was read: %v", so)
 	}
-	m.waitMirror(t, "hello-runs", "its mirror still", shows(corev1.PodRunning))
+	m.waitMirror(t, "hello-runs-1234567890", "its mirror still", shows(corev1.PodRunning))
 }

@@ -96,7 +96,7 @@ func TestRightsOfMirroredPods(t *testing.T) {
 		}
 		seen++
 		t.Run(key, func(t *testing.T) {
-			name, api, denied := fmt.Sprintf("hello-needs-%d", seen), c.hub, &hubDenied
+			name, api, denied := fmt.Sprintf("hello-needs-12345%d", seen), c.hub, &hubDenied
 			if strings.HasPrefix(key, wecRole) {
 				api, denied = c.wecs["cluster1"], &wecDenied
 			}

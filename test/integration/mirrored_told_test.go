@@ -17,9 +17,9 @@ func TestMirroredPodsAreTold(t *testing.T) {
 	m, _ := mirrorPods(t)
 	k := talk{m.clusters, m.ns}
 	const line = "Warning Pulling %s %d stellarflow/cluster1 spec.containers{main} 05:06:%02d"
-	there := m.begin(t, "hello-a")
+	there := m.begin(t, "hello-a-1234567890")
 	k.say(t, there, "hello.1", "first", 1)
-	mirror := m.waitMirror(t, "hello-a", "the mirror", shows(corev1.PodRunning))
+	mirror := m.waitMirror(t, "hello-a-1234567890", "the mirror", shows(corev1.PodRunning))
 	k.await(t, mirror, fmt.Sprintf(line, "first", 1, 8))
 	k.say(t, there, "hello.1", "again", 2)
 	k.await(t, mirror, fmt.Sprintf(line, "again", 2, 9))

@@ -119,7 +119,7 @@ func (s *Syncer) do(ctx context.Context, c *cluster.Connection, next stellarflow
 	}
 	shown, err := "", error(nil)
 	if next.Kind == stellarflow.IntentRetry {
-		if shown, err = s.Mirrorer.Shown(ctx, pass.WECCopy); err != nil {
+		if shown, err = s.Mirrorer.Shown(ctx, pass); err != nil {
 			return false, err
 		}
 	}

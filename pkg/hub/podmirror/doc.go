@@ -3,6 +3,7 @@
 // these reaches the real ones through the endpoint of package kubelet. Nothing runs on the hub for them.
 //
 // For each pod: what may have changed brings a pass over it (queue.go; watch.go for what changes on the hub), which looks at what is known
-// (view.go), chooses a step (next.go), and takes it (write.go, with what pod.go renders; say.go for what people are told of it). find.go is for
-// package kubelet, handler.go and ask.go for who deletes a mirrored pod, node.go and nodes.go for the virtual Nodes.
+// (view.go; name.go for which names are shown), chooses a step (next.go), and takes it (write.go, with what pod.go renders; say.go for what people
+// are told of it; bounds.go for what a WEC could have too much of). find.go is for package kubelet, handler.go and ask.go for who deletes a
+// mirrored pod, node.go and nodes.go for the virtual Nodes.
 package podmirror

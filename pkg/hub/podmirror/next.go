@@ -1,11 +1,13 @@
 package podmirror
 
 import (
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -41,10 +43,12 @@ type View struct {
 	Cluster stellarflow.ClusterName
 	// Wanted is false if the pods of its Workflow are not to be mirrored.
 	Wanted bool
-	// Archived says of the real pod with the UID and resourceVersion in Read since when it is finished and its log is archived, zero if it is not.
+	// Archived says of the real pod with the UID and resourceVersion in Read since when it is finished and its log is archived, as Since does; zero
+	// if it is not.
 	Archived time.Time
-	// Read is the version of the real pod that was last read, empty for none.
-	Read string
+	// Read is the version of the real pod that was last read, empty for none, and ReadAt when that was.
+	Read   string
+	ReadAt time.Time
 	// Deleted is a real pod whose mirror a person has deleted, and that has gone already.
 	Deleted Deletion
 	// Stray says that no record places the Workflow that the mirror belongs to on the WEC.
@@ -90,7 +94,18 @@ func Next(v View) (Step, time.Duration) {
 
 // archived reports whether the log of the pod as it is now has been archived for long enough.
 func (v View) archived() bool {
-	return !v.Archived.IsZero() && v.Read == Version(v.Real) && v.Now.Sub(v.Archived) >= Lingers
+	return !v.Archived.IsZero() && v.current() && v.Now.Sub(v.Archived) >= Lingers
+}
+
+// current reports whether what was read of the pod holds: it is what the watch knows, or a later version that the watch has yet to tell of. For
+// that a pod waits as long as it would without a change: a cluster that was restored from a backup counts from an earlier version.
+func (v View) current() bool {
+	if v.Read == Version(v.Real) {
+		return true
+	}
+	version, same := strings.CutPrefix(v.Read, string(v.Real.GetUID())+"/")
+	order, err := resourceversion.CompareResourceVersion(version, v.Real.GetResourceVersion())
+	return same && err == nil && order > 0 && v.Now.Sub(v.ReadAt) < every
 }
 
 // begin decides for a pod that is to be shown and is not.
@@ -115,7 +130,7 @@ func keep(v View) (Step, time.Duration) {
 		return Delete, 0
 	case v.outdated():
 		return Show, 0
-	case v.Read != Version(v.Real): // by a manager before this one: only its log may be archived by now
+	case !v.current(): // by a manager before this one: only its log may be archived by now
 		if saved(v.Mirror) {
 			return Show, 0
 		}
@@ -127,7 +142,11 @@ func keep(v View) (Step, time.Duration) {
 
 // outdated reports whether the mirror shows the real pod as it was before.
 func (v View) outdated() bool {
-	return v.Mirror != nil && v.Mirror.Annotations[stellarflow.AnnotationMirrored] != v.Real.GetResourceVersion()
+	if v.Mirror == nil {
+		return false
+	}
+	shown := v.Mirror.Annotations[stellarflow.AnnotationMirrored]
+	return shown != v.Real.GetResourceVersion() && (!v.current() || v.Read != string(v.Real.GetUID())+"/"+shown)
 }
 
 // young is how long after its creation a pod is shown as soon as what has changed.

@@ -47,6 +47,11 @@ func elsewhere(p *corev1.Pod) {
 	p.Labels[stellarflow.LabelCluster], p.Spec.NodeName = "cluster2", NodeName("cluster2")
 }
 
+// ofVersion lets a mirror show another version of the pod.
+func ofVersion(of string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationMirrored] = of }
+}
+
 func TestNext(t *testing.T) {
 	now := ended.Add(time.Hour)
 	terminating := running()
@@ -80,6 +85,16 @@ func TestNext(t *testing.T) {
 		"Archived":      {"the log is in S3", View{Real: running(), Wanted: true, Mirror: mirror(t), Read: "real/7", Archived: now.Add(-Lingers), Complete: true}, Remove, 0},
 		"ArchivedGone":  {"and stays away", View{Real: running(), Wanted: true, Read: "real/7", Archived: now.Add(-Lingers)}, Nothing, 0},
 		"ArchivedOther": {"what was archived is not this version", View{Real: running(), Wanted: true, Read: "real/6", Archived: now.Add(-Lingers)}, Show, 0},
+
+		"Lagging":         {"the mirror shows what the watch has yet to tell of", View{Real: running(), Wanted: true, Mirror: mirror(t, ofVersion("8")), Read: "real/8", ReadAt: now}, Nothing, 0},
+		"LaggingLong":     {"the cluster may count anew", View{Real: running(), Wanted: true, Mirror: mirror(t, ofVersion("8")), Read: "real/8", ReadAt: now.Add(-every)}, Show, 0},
+		"LaggingOther":    {"another pod was read", View{Real: running(), Wanted: true, Mirror: mirror(t, ofVersion("8")), Read: "old/8", ReadAt: now}, Show, 0},
+		"LaggingUnshown":  {"what was read is not shown yet", View{Real: running(), Wanted: true, Mirror: mirror(t, ofVersion("6")), Read: "real/8", ReadAt: now}, Show, 0},
+		"LaggingOdd":      {"no number", View{Real: running(), Wanted: true, Mirror: mirror(t, ofVersion("x")), Read: "real/x", ReadAt: now}, Show, 0},
+		"LaggingLingers":  {"it lingers all the same", View{Real: running(), Wanted: true, Mirror: mirror(t, ofVersion("8")), Read: "real/8", ReadAt: now, Archived: now.Add(-5 * time.Second)}, Nothing, 10 * time.Second},
+		"LaggingArchived": {"the log is in S3", View{Real: running(), Wanted: true, Mirror: mirror(t, ofVersion("8")), Read: "real/8", ReadAt: now, Archived: now.Add(-Lingers)}, Remove, 0},
+		"LaggingStays":    {"and it stays away", View{Real: running(), Wanted: true, Read: "real/8", ReadAt: now, Archived: now.Add(-Lingers)}, Nothing, 0},
+		"LaggingRestored": {"the cluster may count anew", View{Real: running(), Wanted: true, Read: "real/8", ReadAt: now.Add(-every), Archived: now.Add(-Lingers)}, Show, 0},
 
 		"Evicted":        {"nobody asked: it is made again", View{Real: running(), Wanted: true, Mirror: mirror(t, going(now))}, Remove, 0},
 		"Deleted":        {"a person deleted it", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now), going(now))}, Delete, 0},

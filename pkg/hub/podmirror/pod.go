@@ -20,9 +20,16 @@ const (
 	// Image is what the containers of every mirrored pod name. Nobody pulls it: their Node has no container runtime.
 	Image = "registry.k8s.io/pause:3.10"
 	// maxContainers bounds the containers that a mirrored pod has. A WEC could send any number.
-	maxContainers = 256
+	maxContainers = 32
 	// maxText bounds a message or a reason of the WEC's, in bytes.
 	maxText = 1024
+	// maxStatus bounds what is shown of a pod's status, in bytes as it is stored: texts are cut shorter until it fits. Without any, that of the
+	// most containers takes a third of it.
+	maxStatus = 32 << 10
+	// maxVersion bounds a resourceVersion, which is a number.
+	maxVersion = 64
+	// waitContainer is that of Argo which brings logs and outputs to the artifact store.
+	waitContainer = "wait"
 	// annotationDefaultContainer says which container kubectl means if none is named (k8s.io/kubectl pkg/cmd/util/podcmd).
 	annotationDefaultContainer = "kubectl.kubernetes.io/default-container"
 )
@@ -61,7 +68,7 @@ func Render(pod *corev1.Pod, owner metav1.Object, cluster stellarflow.ClusterNam
 				RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 		},
-		Status: status(pod),
+		Status: fitting(pod),
 	}
 	if grace := pod.Spec.TerminationGracePeriodSeconds; grace != nil && *grace >= 0 { // who deletes it means what the real one has
 		mirror.Spec.TerminationGracePeriodSeconds = ptr.To(*grace)
@@ -94,6 +101,8 @@ func renderable(pod *corev1.Pod) error {
 	switch {
 	case pod.UID == "" || len(validation.IsValidLabelValue(string(pod.UID))) > 0:
 		return errors.New("its UID is none")
+	case len(pod.ResourceVersion) > maxVersion:
+		return errors.New("its resourceVersion is none")
 	case len(pod.Spec.Containers) == 0:
 		return errors.New("it has no containers")
 	case len(containers) > maxContainers:
@@ -131,13 +140,27 @@ func rendered(name string) corev1.Container {
 	}
 }
 
+// fitting returns what is shown of a pod's status, with texts as long as there is room for.
+func fitting(pod *corev1.Pod) corev1.PodStatus {
+	for texts := cut(maxText); ; texts /= 2 {
+		if to := texts.status(pod); to.Size() <= maxStatus || texts < 4 {
+			return to
+		}
+	}
+}
+
+// cut is how many bytes each text of a status may have.
+type cut int
+
+func (c cut) oneLine(text string) string { return stellarflow.OneLine(text, int(c)) }
+
 // status returns what is shown of a pod's status.
-func status(pod *corev1.Pod) corev1.PodStatus {
+func (c cut) status(pod *corev1.Pod) corev1.PodStatus {
 	from := &pod.Status
 	to := corev1.PodStatus{
-		Message: oneLine(from.Message), Reason: oneLine(from.Reason), StartTime: from.StartTime.DeepCopy(),
-		InitContainerStatuses: statuses(from.InitContainerStatuses, pod.Spec.InitContainers),
-		ContainerStatuses:     statuses(from.ContainerStatuses, pod.Spec.Containers),
+		Message: c.oneLine(from.Message), Reason: c.oneLine(from.Reason), StartTime: from.StartTime.DeepCopy(),
+		InitContainerStatuses: c.statuses(from.InitContainerStatuses, pod.Spec.InitContainers),
+		ContainerStatuses:     c.statuses(from.ContainerStatuses, pod.Spec.Containers),
 	}
 	switch from.Phase {
 	case corev1.PodRunning, corev1.PodSucceeded, corev1.PodFailed:
@@ -145,10 +168,11 @@ func status(pod *corev1.Pod) corev1.PodStatus {
 	default:
 		to.Phase = corev1.PodPending
 	}
-	for _, condition := range from.Conditions {
-		if condition.Type == corev1.PodScheduled || condition.Type == corev1.PodInitialized {
+	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized} {
+		if at := slices.IndexFunc(from.Conditions, func(one corev1.PodCondition) bool { return one.Type == kind }); at >= 0 {
+			condition := &from.Conditions[at]
 			to.Conditions = append(to.Conditions, corev1.PodCondition{
-				Type: condition.Type, Status: known(condition.Status), LastTransitionTime: condition.LastTransitionTime, Reason: oneLine(condition.Reason), Message: oneLine(condition.Message),
+				Type: condition.Type, Status: known(condition.Status), LastTransitionTime: condition.LastTransitionTime, Reason: c.oneLine(condition.Reason), Message: c.oneLine(condition.Message),
 			})
 		}
 	}
@@ -163,7 +187,7 @@ func known(status corev1.ConditionStatus) corev1.ConditionStatus {
 }
 
 // statuses returns those of containers that are in the spec, each once, in its order.
-func statuses(from []corev1.ContainerStatus, containers []corev1.Container) []corev1.ContainerStatus {
+func (c cut) statuses(from []corev1.ContainerStatus, containers []corev1.Container) []corev1.ContainerStatus {
 	var to []corev1.ContainerStatus
 	for i := range containers {
 		at := slices.IndexFunc(from, func(s corev1.ContainerStatus) bool { return s.Name == containers[i].Name })
@@ -172,25 +196,25 @@ func statuses(from []corev1.ContainerStatus, containers []corev1.Container) []co
 		}
 		one := &from[at]
 		to = append(to, corev1.ContainerStatus{
-			Name: one.Name, Ready: one.Ready, Started: one.Started, RestartCount: max(0, one.RestartCount), Image: oneLine(one.Image), ImageID: oneLine(one.ImageID),
-			ContainerID: oneLine(one.ContainerID), State: state(one.State), LastTerminationState: state(one.LastTerminationState),
+			Name: one.Name, Ready: one.Ready, Started: one.Started, RestartCount: max(0, one.RestartCount), Image: c.oneLine(one.Image), ImageID: c.oneLine(one.ImageID),
+			ContainerID: c.oneLine(one.ContainerID), State: c.state(one.State), LastTerminationState: c.state(one.LastTerminationState),
 		})
 	}
 	return to
 }
 
-func state(from corev1.ContainerState) corev1.ContainerState {
+func (c cut) state(from corev1.ContainerState) corev1.ContainerState {
 	switch {
 	case from.Terminated != nil:
 		ended := from.Terminated
 		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-			ExitCode: ended.ExitCode, Signal: ended.Signal, Reason: oneLine(ended.Reason), Message: oneLine(ended.Message), StartedAt: ended.StartedAt, FinishedAt: ended.FinishedAt,
-			ContainerID: oneLine(ended.ContainerID),
+			ExitCode: ended.ExitCode, Signal: ended.Signal, Reason: c.oneLine(ended.Reason), Message: c.oneLine(ended.Message), StartedAt: ended.StartedAt, FinishedAt: ended.FinishedAt,
+			ContainerID: c.oneLine(ended.ContainerID),
 		}}
 	case from.Running != nil:
 		return corev1.ContainerState{Running: from.Running.DeepCopy()}
 	case from.Waiting != nil:
-		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: oneLine(from.Waiting.Reason), Message: oneLine(from.Waiting.Message)}}
+		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: c.oneLine(from.Waiting.Reason), Message: c.oneLine(from.Waiting.Message)}}
 	}
 	return corev1.ContainerState{}
 }
@@ -237,6 +261,6 @@ func Archived(pod *corev1.Pod) bool {
 // real pod and of its mirror it is the same.
 func saved(pod *corev1.Pod) bool {
 	return !Finished(pod).IsZero() && slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
-		return s.Name == "wait" && s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
+		return s.Name == waitContainer && s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
 	})
 }

@@ -1,6 +1,8 @@
 package podmirror
 
 import (
+	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -132,7 +134,8 @@ func TestRenderRefuses(t *testing.T) {
 		"NoUID":        {func(p *corev1.Pod) { p.UID = "" }, "UID"},
 		"BadUID":       {func(p *corev1.Pod) { p.UID = "a/b" }, "UID"},
 		"NoContainers": {func(p *corev1.Pod) { p.Spec.Containers = nil }, "no containers"},
-		"Many":         {func(p *corev1.Pod) { p.Spec.Containers = make([]corev1.Container, 300) }, "302 containers"},
+		"Many":         {func(p *corev1.Pod) { p.Spec.Containers = make([]corev1.Container, maxContainers-1) }, "33 containers, more than 32"},
+		"LongVersion":  {func(p *corev1.Pod) { p.ResourceVersion = strings.Repeat("7", maxVersion+1) }, "resourceVersion"},
 		"Twice":        {func(p *corev1.Pod) { p.Spec.Containers[0].Name = "init" }, `"init"`},
 		"BadName":      {func(p *corev1.Pod) { p.Spec.Containers[0].Name = "../main" }, `"../main"`},
 	} {
@@ -181,5 +184,54 @@ func TestArchived(t *testing.T) {
 	}
 	if got := Finished(running()); !got.IsZero() {
 		t.Errorf("a running pod finished at %s", got)
+	}
+}
+
+// TestRenderFits renders pods of which a WEC says as much as it can.
+func TestRenderFits(t *testing.T) {
+	long, at := strings.Repeat("\x1b", 100_000), metav1.NewTime(ended)
+	terminated := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+		ExitCode: math.MinInt32, Signal: math.MinInt32, Reason: long, Message: long, StartedAt: at, FinishedAt: at, ContainerID: long,
+	}}
+	for name, tc := range map[string]struct {
+		containers int
+		words      string
+		message    int // bytes that are left of each
+	}{
+		"One":        {1, long, maxText},
+		"Four":       {4, long, maxText / 2},
+		"Most":       {maxContainers, long, 64},
+		"MostNormal": {maxContainers, strings.Repeat("w", 80), 80},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := running()
+			pod.Spec.InitContainers, pod.Spec.Containers, pod.Status = nil, nil, corev1.PodStatus{Phase: corev1.PodRunning, Message: long, Reason: long, StartTime: &at}
+			for i := range tc.containers {
+				status := corev1.ContainerStatus{
+					Name: fmt.Sprintf("%063d", i), Started: ptr.To(true), RestartCount: math.MaxInt32, Image: tc.words, ImageID: tc.words, ContainerID: tc.words,
+					State: *terminated.DeepCopy(), LastTerminationState: *terminated.DeepCopy(),
+				}
+				for _, state := range []*corev1.ContainerStateTerminated{status.State.Terminated, status.LastTerminationState.Terminated} {
+					state.Reason, state.Message, state.ContainerID = tc.words, tc.words, tc.words
+				}
+				pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: status.Name})
+				pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, status)
+				pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, Reason: long, Message: long})
+			}
+			got, err := Render(pod, hubCopy(), "cluster1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if size := got.Status.Size(); size > maxStatus || len(got.Status.Conditions) != 1 {
+				t.Errorf("%d bytes with %d conditions", size, len(got.Status.Conditions))
+			}
+			if size := got.Size(); size > 2*maxStatus {
+				t.Errorf("%d bytes in all", size)
+			}
+			last := got.Status.ContainerStatuses[tc.containers-1].State.Terminated
+			if last.ExitCode != math.MinInt32 || len(last.Message) > tc.message || len(last.Message) < tc.message-len("\ufffd") {
+				t.Errorf("%d bytes are left of the message, want %d: %+v", len(last.Message), tc.message, last)
+			}
+		})
 	}
 }

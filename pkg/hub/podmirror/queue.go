@@ -151,7 +151,7 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 		return 0, err
 	}
 	if view.Real == nil && view.Complete {
-		p.forget(key)
+		p.forget(key, view.Now)
 	}
 	step, after := Next(view)
 	if step == Nothing && p.connection.State().ID() == "" {
@@ -165,6 +165,9 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 		if now := Rank(view); rank == 0 && now < 0 {
 			p.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &now}, key)
 			return 0, nil
+		}
+		if wait := p.wait(key, view.Now); wait > 0 {
+			return wait, nil
 		}
 		return p.show(ctx, key, view, owner)
 	case Remove:

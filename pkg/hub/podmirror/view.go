@@ -3,7 +3,6 @@ package podmirror
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,18 +19,21 @@ import (
 // seen is what is remembered of a real pod that was read.
 type seen struct {
 	version  string
-	archived time.Time
+	at       time.Time // when
+	archived time.Time // since when its log is, as Since says
+	paced    time.Time // see pace
 }
 
-// owner returns the hub copy of a pod's Workflow: the one that the hub's record places on this WEC as the Workflow that controls the pod. Argo
-// names pods by their Workflow (argo-workflows v3.7.18 workflow/util/pod_name.go); another name could be one that the hub has a use for.
+// owner returns the hub copy of a pod's Workflow: the one that the hub's record places on this WEC as the Workflow that controls the pod.
+// A pod of a name that is not one of that Workflow's has none.
 func (p *pods) owner(ctx context.Context, pod metav1.Object) (*metav1.PartialObjectMetadata, bool) {
 	controller, workflow := metav1.GetControllerOfNoCopy(pod), wec.WorkflowOf(pod)
-	if controller == nil || controller.Kind != stellarflow.WorkflowKind.Kind || pod.GetName() != workflow.Name && !strings.HasPrefix(pod.GetName(), workflow.Name+"-") {
+	if controller == nil || controller.Kind != stellarflow.WorkflowKind.Kind || !Named(pod.GetName(), workflow.Name) {
 		return nil, false
 	}
 	hubCopy, placement, placed := p.placed(ctx, workflow)
-	return hubCopy, placed && placement.ClusterID == p.connection.State().ID() && placement.WECUID != "" && placement.WECUID == controller.UID
+	ours := placed && placement.ClusterID == p.connection.State().ID() && placement.WECUID != "" && placement.WECUID == controller.UID
+	return hubCopy, ours && !p.longer(ctx, pod, workflow)
 }
 
 // placed returns a hub copy and its record, false if there is none that places it on this WEC.
@@ -105,14 +107,49 @@ func (p *pods) observe(ctx context.Context, key types.NamespacedName) (View, *me
 	v.Real, v.Wanted = pod, p.wanted(ctx, hubCopy)
 	p.known.Lock()
 	defer p.known.Unlock()
-	v.Read, v.Archived, v.Deleted = p.read[key].version, p.read[key].archived, p.deleted[key]
+	known := p.read[key]
+	v.Read, v.ReadAt, v.Archived, v.Deleted = known.version, known.at, known.archived, p.deleted[key]
 	return v, hubCopy, nil
 }
 
-// forget drops what is remembered of a pod that is gone.
-func (p *pods) forget(key types.NamespacedName) {
+// forget drops what is remembered of a pod that is gone. How often its name was written about is dropped later: another one may have it.
+func (p *pods) forget(key types.NamespacedName, now time.Time) {
 	p.known.Lock()
 	defer p.known.Unlock()
-	delete(p.read, key)
 	delete(p.deleted, key)
+	if known := p.read[key]; known.paced.After(now) {
+		p.read[key] = seen{paced: known.paced}
+	} else {
+		delete(p.read, key)
+	}
+}
+
+// remember notes what was read of a pod.
+func (p *pods) remember(key types.NamespacedName, v View, pod *corev1.Pod) (archived time.Time) {
+	p.known.Lock()
+	defer p.known.Unlock()
+	before := p.read[key]
+	now := seen{version: Version(pod), at: v.Now, paced: before.paced}
+	if Archived(pod) {
+		now.archived = Since(v, pod)
+	}
+	p.read[key] = now
+	return now.archived
+}
+
+// wait returns how long a pod is to wait until it may be written about again.
+func (p *pods) wait(key types.NamespacedName, now time.Time) time.Duration {
+	p.known.Lock()
+	defer p.known.Unlock()
+	_, wait := pace(p.read[key].paced, now)
+	return wait
+}
+
+// wrote notes that a pod was written about.
+func (p *pods) wrote(key types.NamespacedName, now time.Time) {
+	p.known.Lock()
+	defer p.known.Unlock()
+	known := p.read[key]
+	known.paced, _ = pace(known.paced, now)
+	p.read[key] = known
 }

@@ -33,14 +33,9 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 	if _, ours := p.owner(ctx, pod); !ours || pod.UID != v.Real.GetUID() || pod.Namespace != key.Namespace || pod.Name != key.Name {
 		return time.Second, nil // replaced since the cache saw it
 	}
-	known := seen{version: Version(pod)}
-	if Archived(pod) {
-		known.archived = Finished(pod)
-	}
-	p.known.Lock()
-	p.read[key] = known
-	p.known.Unlock()
-	if left := Lingers - v.Now.Sub(known.archived); !known.archived.IsZero() && left <= 0 {
+	archived := p.remember(key, v, pod)
+	left := Lingers - v.Now.Sub(archived)
+	if !archived.IsZero() && left <= 0 {
 		return time.Millisecond, nil
 	}
 	want, err := Render(pod, owner, v.Cluster)
@@ -48,7 +43,10 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 		p.refused(owner, key, "cluster "+string(v.Cluster)+" says that "+err.Error())
 		return every, nil //nolint:nilerr // it is said
 	}
-	return p.write(ctx, v, owner, want)
+	if after, err := p.write(ctx, v, owner, want); err != nil || after > 0 || archived.IsZero() {
+		return after, err
+	}
+	return left, nil
 }
 
 // write makes the Pod on the hub, or brings its status up to date.
@@ -88,10 +86,12 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return 50 * time.Millisecond, nil // the cache will show what won
 	case apierrors.IsInvalid(err): // what a pod cannot become: it is another one
+		p.wrote(client.ObjectKeyFromObject(want), v.Now)
 		return time.Second, p.remove(ctx, mirror)
 	case err != nil:
 		return 0, fmt.Errorf("show the status of pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err)
 	}
+	p.wrote(client.ObjectKeyFromObject(want), v.Now)
 	p.shown(client.ObjectKeyFromObject(want))
 	return 0, nil
 }

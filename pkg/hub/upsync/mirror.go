@@ -41,9 +41,10 @@ type Mirrorer struct {
 // for a moment, and every worker of every cluster may have one.
 const largeStatus = 4 << 10
 
-func (m *Mirrorer) render(wecCopy WECCopy, rules Rules) (Rendered, error) {
+// render renders a WEC copy for the hub copy that the hub's record says it is of.
+func (m *Mirrorer) render(hubCopy types.UID, wecCopy WECCopy, rules Rules) (Rendered, error) {
 	defer m.Alone(wecCopy)()
-	rules.LogsFromS3 = m.Unseen(types.UID(wecCopy.Metadata.Annotations[stellarflow.AnnotationHubUID]))
+	rules.LogsFromS3 = m.Unseen(hubCopy)
 	return Render(wecCopy, rules)
 }
 
@@ -100,7 +101,7 @@ func (m *Mirrorer) Mirror(ctx context.Context, pass Pass) (*metav1.PartialObject
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := m.render(pass.WECCopy, rules)
+	rendered, err := m.render(pass.Placement.UID, pass.WECCopy, rules)
 	if err != nil {
 		return nil, fmt.Errorf("workflow %s on %q: %w", pass.Key, pass.Placement.Cluster, err)
 	}
@@ -127,13 +128,13 @@ func (m *Mirrorer) Mirror(ctx context.Context, pass Pass) (*metav1.PartialObject
 	return written, err
 }
 
-// Shown returns the hash of what the hub copy shows, or would show, of a WEC copy. The errors are as in Mirror.
-func (m *Mirrorer) Shown(ctx context.Context, wecCopy WECCopy) (string, error) {
+// Shown returns the hash of what the hub copy shows, or would show, of the WEC copy of a pass. The errors are as in Mirror.
+func (m *Mirrorer) Shown(ctx context.Context, pass Pass) (string, error) {
 	rules, err := m.Rules(ctx)
 	if err != nil {
 		return "", err
 	}
-	rendered, err := m.render(wecCopy, rules)
+	rendered, err := m.render(pass.Placement.UID, pass.WECCopy, rules)
 	return rendered.Hash, err
 }
 

@@ -185,3 +185,28 @@ func TestRead(t *testing.T) {
 		t.Error("a read wrote")
 	}
 }
+
+// TestMirrorAsksOfTheRecordsHubCopy: whose pods are not shown is asked of the hub copy in the record, not of the one that the WEC copy names.
+func TestMirrorAsksOfTheRecordsHubCopy(t *testing.T) {
+	hub := &hub{}
+	m := hub.mirrorer(t)
+	var asked []types.UID
+	m.LogsFromS3 = func(hubCopy types.UID) string {
+		asked = append(asked, hubCopy)
+		return "not mirrored"
+	}
+	wecCopy := WECCopy{
+		Metadata: metav1.ObjectMeta{UID: "wec-1", ResourceVersion: "101", Annotations: map[string]string{stellarflow.AnnotationHubUID: "another"}},
+		Status:   json.RawMessage(`{"phase":"Running"}`),
+	}
+	pass := Pass{Key: types.NamespacedName{Namespace: "argo", Name: "w"}, HubCopy: hubCopy(recordKnown, ""), Placement: recordKnown, WECCopy: wecCopy}
+	if _, err := m.Mirror(t.Context(), pass); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Shown(t.Context(), pass); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]types.UID{recordKnown.UID, recordKnown.UID}, asked); diff != "" || recordKnown.UID == "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
