@@ -87,7 +87,7 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 		return fmt.Errorf("serve the pods: %w", err)
 	}
 	return h.mgr.Add(&podmirror.Nodes{
-		Hub: core, Shown: shown, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Log: h.log.WithName("pods"), Now: h.options.Now,
+		Hub: core, Shown: shown, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Recorder: h.recorder, Log: h.log.WithName("pods"), Now: h.options.Now,
 		Endpoint: podmirror.Endpoint{Host: h.options.KubeletHost, Port: int32(number)},
 	})
 }

@@ -19,6 +19,9 @@ const (
 	eventNotMirrored = "PodNotMirrored"
 )
 
+// eventNodeTaken is an event on a ManagedCluster.
+const eventNodeTaken = "NodeNameTaken"
+
 // sayNotPassedOn says that a pod which a person has deleted is there again, if it is.
 func (p *pods) sayNotPassedOn(v View, owner *metav1.PartialObjectMetadata) {
 	if v.Real == nil || v.Mirror.DeletionTimestamp == nil || v.Mirror.Labels[stellarflow.LabelMirrorOf] != string(v.Real.GetUID()) || !Asked(v.Mirror) {
