@@ -51,8 +51,12 @@ func (p *pods) taken(owner *metav1.PartialObjectMetadata, pod types.NamespacedNa
 
 // shown takes back what was said of a pod that is shown now, or gone.
 func (p *pods) shown(pod types.NamespacedName) {
-	if workflow, last := p.unseen.clear(there{p.connection.Name, pod}); last {
+	workflow, last, next := p.unseen.clear(there{p.connection.Name, pod})
+	switch {
+	case last:
 		p.connection.Enqueue(workflow)
+	case next != there{}:
+		p.enqueue(next.cluster, next.pod)
 	}
 }
 
