@@ -7,13 +7,18 @@ import (
 	"testing"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/podmirror"
+	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
 // waitNode waits until a Node of the hub is as wanted.
@@ -164,4 +169,77 @@ func TestVirtualNodesAreRepaired(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.waitNode(t, theirs.Name, "the cluster's node", connected(corev1.ConditionTrue, ""))
+}
+
+// saysUnseen reports whether a hub copy has, or has not, a condition that says a part of why a pod is not shown.
+func saysUnseen(part string) func(*unstructured.Unstructured) bool {
+	return func(w *unstructured.Unstructured) bool {
+		said := describe(w)
+		if part == "" {
+			return w != nil && !strings.Contains(said, upsync.ConditionLogsFromS3)
+		}
+		return strings.Contains(said, upsync.ConditionLogsFromS3) && strings.Contains(said, part)
+	}
+}
+
+// leastCPU makes a LimitRange that no mirror is allowed by. The test removes it.
+func (m mirroring) leastCPU(t *testing.T) *corev1.LimitRange {
+	t.Helper()
+	least := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "least"}, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
+		Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")},
+	}}}}
+	m.create(t, least)
+	return least
+}
+
+// TestUnseenPodsAreSaid: the condition speaks of a pod that is not shown, whatever the API server answers, and goes when there is none, also if no
+// manager ran when that came about.
+func TestUnseenPodsAreSaid(t *testing.T) {
+	m, manager := mirrorPods(t)
+	start := func() { startManager(t, m.clusters, managerOptions{kubelet: freeAddress(t)}) }
+	t.Run("of another pod when the first is gone", func(t *testing.T) {
+		least := m.leastCPU(t)
+		m.begin(t, "hello-first")
+		m.hub.waitFor(t, m.ns, "hello", "the condition", saysUnseen("pod hello-first is"))
+		m.begin(t, "hello-second")
+		m.end("hello-first")
+		m.hub.waitFor(t, m.ns, "hello", "another sentence", saysUnseen("pod hello-second is"))
+		manager.stop()
+		if err := m.hub.client.Delete(t.Context(), least); err != nil {
+			t.Fatal(err)
+		}
+		start()
+		m.waitMirror(t, "hello-second", "the mirror", shows(corev1.PodRunning))
+		m.hub.waitFor(t, m.ns, "hello", "no condition", saysUnseen(""))
+	})
+	t.Run("of a webhook that is down", func(t *testing.T) {
+		hooks, none := m.hub.core.AdmissionregistrationV1().ValidatingWebhookConfigurations(), admissionregistrationv1.SideEffectClassNone
+		down, err := hooks.Create(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "down-"},
+			Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+				Name: "down.example.com", SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1")},
+				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: m.ns}},
+				Rules: []admissionregistrationv1.RuleWithOperations{{
+					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+					Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+				}},
+			}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		remove := func() { _ = hooks.Delete(context.Background(), down.Name, metav1.DeleteOptions{}) }
+		t.Cleanup(remove)
+		eventually(t, "the webhook to be asked", func(ctx context.Context) (bool, string) {
+			_, err := m.hub.core.CoreV1().Pods(m.ns).Create(ctx, &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "busybox"}}},
+			}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return apierrors.IsInternalError(err), fmt.Sprint(err)
+		})
+		m.begin(t, "hello-hooked")
+		m.hub.waitFor(t, m.ns, "hello", "the condition", saysUnseen("failed calling webhook"))
+		remove()
+		m.waitMirror(t, "hello-hooked", "the mirror", shows(corev1.PodRunning))
+		m.hub.waitFor(t, m.ns, "hello", "no condition", saysUnseen(""))
+	})
 }
