@@ -55,7 +55,7 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 	mirrorer := &podmirror.Mirrorer{
 		Hub: core, Shown: shown, Policies: h.mgr.GetClient(), Copies: store, Recorder: h.recorder, Log: h.log.WithName("pods"), Now: h.options.Now,
 	}
-	connections.Companion, status.LogsFromS3 = mirrorer.Follow, mirrorer.LogsFromS3
+	connections.Companion, status.LogsFromS3, status.PodsLookedAt = mirrorer.Follow, mirrorer.LogsFromS3, mirrorer.LookedAt
 	mirrors, err := shown.GetInformer(ctx, &corev1.Pod{}, crcache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watch the mirrored pods: %w", err)
@@ -87,7 +87,7 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 		return fmt.Errorf("serve the pods: %w", err)
 	}
 	return h.mgr.Add(&podmirror.Nodes{
-		Hub: core, Shown: shown, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Log: h.log.WithName("pods"), Now: h.options.Now,
+		Hub: core, Shown: shown, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Recorder: h.recorder, Log: h.log.WithName("pods"), Now: h.options.Now,
 		Endpoint: podmirror.Endpoint{Host: h.options.KubeletHost, Port: int32(number)},
 	})
 }

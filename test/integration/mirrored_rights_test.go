@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
@@ -68,6 +69,11 @@ func TestRightsOfMirroredPods(t *testing.T) {
 		}},
 		podsRole + "create nodes":        {use: lose},
 		podsRole + "update nodes/status": {use: lose},
+		podsRole + "patch nodes": {use: func(t *testing.T, _ string) {
+			if _, err := nodes.Patch(t.Context(), "stellarflow-cluster2", types.MergePatchType, []byte(`{"spec":{"taints":null}}`), metav1.PatchOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		podsRole + "delete nodes": {use: func(t *testing.T, _ string) {
 			node, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "stellarflow-left", Labels: map[string]string{"stellarflow.io/cluster": "left"}}}, metav1.CreateOptions{})
 			if err != nil {

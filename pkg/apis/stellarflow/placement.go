@@ -95,9 +95,16 @@ type Observed struct {
 	ResourceVersion string
 	// Generation is the hub copy's generation after the write.
 	Generation int64
-	// Hash is that of the status, labels and annotations that were mirrored.
+	// Hash is that of the status, labels and annotations that were mirrored. It begins with HashUnseen if the status says of pods that they are not
+	// shown.
 	Hash string
 }
+
+// HashUnseen is how the hash begins of a status with a condition that the hub has added: that pods are not shown.
+const HashUnseen = "unseen-"
+
+// SaysUnseen reports whether the hub copy said of pods that they are not shown.
+func (o Observed) SaysUnseen() bool { return strings.HasPrefix(o.Hash, HashUnseen) }
 
 // String returns the value as it is stored: UID/resourceVersion/generation/hash.
 func (o Observed) String() string {

@@ -25,7 +25,7 @@ type memory struct {
 }
 
 // recall puts what is remembered of the hub copy into a view, and remembers the WEC copy that it shows.
-func (s *Syncer) recall(v *View) {
+func (s *Syncer) recall(ctx context.Context, v *View) {
 	placement, placed := hubPlacement(*v)
 	if !placed {
 		return
@@ -37,6 +37,9 @@ func (s *Syncer) recall(v *View) {
 	}
 	v.Seen, v.CreatedAt, v.Settled, v.Tried, v.Read = known.seen, known.createdAt, known.settled, known.tried, known.read
 	v.Said, v.Unseen = known.unseen, s.Mirrorer.Unseen(placement.UID)
+	observed, _ := stellarflow.ParseObserved(v.Hub.Annotations[stellarflow.AnnotationObserved])
+	v.Outlived = v.Unseen == "" && (v.Said != "" || v.Settled == "" && observed.SaysUnseen())
+	v.Waits = v.Outlived && !s.Mirrorer.LookedAt(ctx, v.Hub)
 }
 
 // remember changes what is remembered of a placement's attempt.

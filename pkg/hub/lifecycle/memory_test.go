@@ -32,12 +32,12 @@ func TestRecall(t *testing.T) {
 				s.memory.Store(types.UID("hub-1"), test.known)
 			}
 			view := test.view
-			s.recall(&view)
+			s.recall(t.Context(), &view)
 			if view.Seen != test.want.seen || !view.CreatedAt.Equal(test.want.createdAt) || view.Settled != test.want.settled {
 				t.Errorf("%s: seen %q, created %v, settled %q", test.reason, view.Seen, view.CreatedAt, view.Settled)
 			}
 			view.WEC, view.Seen = nil, ""
-			s.recall(&view)
+			s.recall(t.Context(), &view)
 			if view.Seen != test.want.seen {
 				t.Errorf("%s: later it remembers %q", test.reason, view.Seen)
 			}
@@ -67,7 +67,7 @@ func TestForget(t *testing.T) {
 		if i%2 == 0 {
 			s.memory.Store(view.Hub.UID, memory{attempt: 2})
 		}
-		s.recall(&view)
+		s.recall(t.Context(), &view)
 		if entries() != 1 {
 			t.Fatalf("%d Workflows are remembered", entries())
 		}

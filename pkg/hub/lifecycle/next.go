@@ -95,6 +95,9 @@ type View struct {
 	Settled string
 	// Unseen says why pods of it are not shown on the hub, Said what the last pass of this process said of that.
 	Unseen, Said string
+	// Outlived says that the hub copy still says of pods that they are not shown and Unseen is empty; Waits, that not all of them have been looked
+	// at: after a restart nothing of them is known for a while.
+	Outlived, Waits bool
 	// Tried is how this process last tried to pass labels and annotations on.
 	Tried TriedKeys
 	// Read is the generation of the hub copy whose spec the WEC copy is known to follow, zero if this process knows of none.
@@ -331,14 +334,25 @@ func withBoth(v View, placement stellarflow.Placement) (Step, time.Duration) {
 	case v.keysBehind(): // after the harvest: a WEC that refuses this must not keep that
 		return Mirror, 0
 	}
-	return Nothing, v.keysWait()
+	if wait := v.keysWait(); wait > 0 || !v.Waits || ended {
+		return Nothing, wait
+	}
+	return Nothing, retryRefused
 }
 
 // toMirror reports whether a pass has something to do before anything else.
 func (v View) toMirror() bool {
 	ended := stellarflow.Completed(v.WEC)
 	dying := v.WEC.DeletionTimestamp != nil && !ended // a pass sees to it that it is terminated, mirrored or not
-	return v.Settled != v.Version() && (dying || !mirrored(v)) || v.toAnswer() || !ended && (v.keysBehind() || v.Unseen != v.Said)
+	return v.Settled != v.Version() && (dying || !mirrored(v)) || v.toAnswer() || !ended && (v.keysBehind() || v.unsaid())
+}
+
+// unsaid reports whether the hub copy says something else of pods that are not shown than is known.
+func (v View) unsaid() bool {
+	if v.Unseen == "" {
+		return v.Outlived && !v.Waits
+	}
+	return v.Unseen != v.Said
 }
 
 // keysDiffer reports whether labels or annotations of the hub copy have changed since the WEC copy was given them. A copy that an earlier

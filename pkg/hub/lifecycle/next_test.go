@@ -368,3 +368,27 @@ func TestVersion(t *testing.T) {
 		seen[v.Version()] = true
 	}
 }
+
+// TestNextOfUnseenPods: what is said of pods that are not shown is brought up to date, and not taken back before they have been looked at.
+func TestNextOfUnseenPods(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason string
+		change func(*View)
+		want   Step
+		after  time.Duration
+	}{
+		"Said":     {"it is said", func(v *View) { v.Unseen, v.Said = "a", "a" }, Nothing, 0},
+		"New":      {"it is not", func(v *View) { v.Unseen = "a" }, Mirror, 0},
+		"Other":    {"something else is", func(v *View) { v.Unseen, v.Said = "b", "a" }, Mirror, 0},
+		"Outlived": {"all are shown", func(v *View) { v.Outlived = true }, Mirror, 0},
+		"Waits":    {"that is not known yet", func(v *View) { v.Outlived, v.Waits = true, true }, Nothing, retryRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			view := newView()
+			tc.change(&view)
+			if step, after := Next(view); step != tc.want || after != tc.after {
+				t.Errorf("%s: got %s after %s, want %s after %s", tc.reason, step, after, tc.want, tc.after)
+			}
+		})
+	}
+}

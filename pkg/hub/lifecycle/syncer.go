@@ -165,7 +165,7 @@ func (s *Syncer) observe(ctx context.Context, connection *cluster.Connection, ke
 	if view.Tombstones, err = s.Tombstones.For(ctx, view.ClusterID, key); err != nil {
 		return View{}, err
 	}
-	s.recall(&view)
+	s.recall(ctx, &view)
 	return view, nil
 }
 

@@ -76,14 +76,14 @@ func TestUnseen(t *testing.T) {
 		t.Errorf("%d pods are not shown", got)
 	}
 	for _, other := range []there{pod("c"), {"cluster2", pod("a").pod}} {
-		if _, last := u.clear(other); last {
+		if _, last, _ := u.clear(other); last {
 			t.Errorf("%v is the last one", other)
 		}
 	}
-	if key, last := u.clear(pod("a")); last || key != hello.key {
+	if key, last, _ := u.clear(pod("a")); last || key != hello.key {
 		t.Errorf("%s, %v: another pod is left", key, last)
 	}
-	if key, last := u.clear(pod("b")); !last || key != hello.key || u.why("hub-copy") != "" {
+	if key, last, _ := u.clear(pod("b")); !last || key != hello.key || u.why("hub-copy") != "" {
 		t.Errorf("%s, %v, %q: none is left", key, last, u.why("hub-copy"))
 	}
 	for i := range maxUnseen + 5 {

@@ -21,6 +21,9 @@ import (
 // Path is where the webhook is served that sees deletions of mirrored pods; config/webhook names it, and whose it is asked about.
 const Path = "/delete-mirrored-pod"
 
+// fieldManager is whose the hub manager's patches are.
+const fieldManager = "stellarflow-hub"
+
 // Handler notes on a mirrored pod who deletes it, before the API server does. It refuses nothing.
 type Handler struct {
 	Hub kubernetes.Interface
@@ -43,7 +46,7 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	wanted := map[string]*string{stellarflow.AnnotationDeletion: ptr.To(ask.String())}
 	raw, err := hubcopy.Marshal(slices.Concat([]hubcopy.Operation{hubcopy.SameObject(&mirror)}, hubcopy.Maps(&mirror), hubcopy.Set(&mirror, "annotations", wanted)))
 	if err == nil {
-		_, err = h.Hub.CoreV1().Pods(mirror.Namespace).Patch(ctx, mirror.Name, hubcopy.PatchType, raw, metav1.PatchOptions{FieldManager: "stellarflow-hub"})
+		_, err = h.Hub.CoreV1().Pods(mirror.Namespace).Patch(ctx, mirror.Name, hubcopy.PatchType, raw, metav1.PatchOptions{FieldManager: fieldManager})
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
 		return admission.Errored(http.StatusInternalServerError, fmt.Errorf("note that pod %s/%s is deleted, which runs on cluster %s: %w",

@@ -1,6 +1,8 @@
 package podmirror
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +48,27 @@ func Node(cluster stellarflow.ClusterName) *corev1.Node {
 		}},
 	}
 }
+
+// Repaired returns a virtual Node with what it lacks of the one that is wanted, nil if it lacks nothing. What others have added stays.
+func Repaired(want, node *corev1.Node) *corev1.Node {
+	repaired := node.DeepCopy()
+	if repaired.Labels == nil {
+		repaired.Labels = map[string]string{}
+	}
+	maps.Copy(repaired.Labels, want.Labels)
+	for _, ours := range want.Spec.Taints {
+		if !slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&ours) }) {
+			repaired.Spec.Taints = append(repaired.Spec.Taints, ours)
+		}
+	}
+	if maps.Equal(repaired.Labels, node.Labels) && len(repaired.Spec.Taints) == len(node.Spec.Taints) {
+		return nil
+	}
+	return repaired
+}
+
+// made reports whether a Node is one that a hub manager has made, whatever its labels say.
+func made(node *corev1.Node) bool { return node.Status.NodeInfo.KubeletVersion == version }
 
 // version is what a virtual Node gives as its kubelet's.
 const version = "v0.0.0-stellarflow"

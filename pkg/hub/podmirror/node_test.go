@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
 )
 
@@ -64,5 +65,43 @@ func TestChange(t *testing.T) {
 	said := status.Conditions[2]
 	if said.Type != ConditionConnected || said.Status != corev1.ConditionFalse || said.Message != "cluster cluster1 cannot be used: it does not answer\ufffd[2J" || !said.LastTransitionTime.Equal(&metav1.Time{Time: state.Since}) {
 		t.Errorf("%+v", said)
+	}
+}
+
+// TestRepaired: a Node gets back what somebody took off, and keeps what others have added.
+func TestRepaired(t *testing.T) {
+	others := corev1.Taint{Key: "node.kubernetes.io/unschedulable", Effect: corev1.TaintEffectNoSchedule}
+	there := func(change func(*corev1.Node)) *corev1.Node {
+		node := Node("cluster1")
+		node.Labels["theirs"], node.Spec.Unschedulable = "x", true
+		node.Spec.Taints = append([]corev1.Taint{others}, node.Spec.Taints...)
+		change(node)
+		return node
+	}
+	for name, change := range map[string]func(*corev1.Node){
+		"NoTaints":     func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{others} },
+		"OneTaint":     func(n *corev1.Node) { n.Spec.Taints = n.Spec.Taints[:2] },
+		"NoLabel":      func(n *corev1.Node) { delete(n.Labels, corev1.LabelNodeExcludeBalancers) },
+		"OtherCluster": func(n *corev1.Node) { n.Labels[stellarflow.LabelCluster] = "cluster2" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := there(change)
+			before := node.DeepCopy()
+			if diff := cmp.Diff(there(func(*corev1.Node) {}), Repaired(Node("cluster1"), node)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if diff := cmp.Diff(before, node); diff != "" {
+				t.Errorf("its input was changed:\n%s", diff)
+			}
+		})
+	}
+	for name, change := range map[string]func(*corev1.Node){"AsMade": func(*corev1.Node) {}, "ValueOfATaint": func(n *corev1.Node) { n.Spec.Taints[1].Value = "x" }} {
+		if got := Repaired(Node("cluster1"), there(change)); got != nil {
+			t.Errorf("%s: nothing is missing, and it is made %+v", name, got)
+		}
+	}
+	labels := Repaired(Node("cluster1"), &corev1.Node{}).Labels
+	if labels[stellarflow.LabelCluster] != "cluster1" {
+		t.Errorf("one without labels gets %v", labels)
 	}
 }

@@ -2,6 +2,7 @@ package podmirror
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,10 +13,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -41,7 +44,7 @@ type Fleet interface {
 	Settled() bool
 }
 
-// Nodes keeps a virtual Node on the hub for each connected WEC, and removes those of WECs that have left, with their mirrored pods. It is a
+// Nodes keeps a virtual Node on the hub for each WEC that has joined, and removes those of WECs that have left, with their mirrored pods. It is a
 // manager.Runnable that needs leader election: the address on the Nodes is the leader's.
 type Nodes struct {
 	Hub kubernetes.Interface
@@ -54,7 +57,11 @@ type Nodes struct {
 	Log      logr.Logger
 	Now      func() time.Time
 
+	// Recorder says on ManagedClusters whose Node is not theirs.
+	Recorder record.EventRecorder
+
 	renewed map[stellarflow.ClusterName]time.Time // when the Leases were
+	taken   map[stellarflow.ClusterName]time.Time // when a Node of another's was seen
 }
 
 // NeedLeaderElection is true.
@@ -62,7 +69,7 @@ func (n *Nodes) NeedLeaderElection() bool { return true }
 
 // Start keeps the Nodes until ctx ends. They stay then: another manager goes on, or none, and what is shown is what was last known.
 func (n *Nodes) Start(ctx context.Context) error {
-	n.renewed = map[stellarflow.ClusterName]time.Time{}
+	n.renewed, n.taken = map[stellarflow.ClusterName]time.Time{}, map[stellarflow.ClusterName]time.Time{}
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		if err := n.keep(ctx); err != nil && ctx.Err() == nil {
 			n.Log.Info("virtual nodes are not up to date", "error", oneLine(err.Error()))
@@ -73,28 +80,90 @@ func (n *Nodes) Start(ctx context.Context) error {
 
 func (n *Nodes) keep(ctx context.Context) error {
 	var problems []error
+	states := map[stellarflow.ClusterName]cluster.State{}
 	for _, connection := range n.Fleet.Connections() {
+		states[connection.Name] = connection.State()
 		problems = append(problems, n.ensure(ctx, connection.State()))
 	}
 	if n.Fleet.Settled() {
-		problems = append(problems, n.sweep(ctx))
+		problems = append(problems, n.keepOthers(ctx, states), n.sweep(ctx, states))
 	}
 	return errors.Join(problems...)
 }
 
+// keepOthers keeps the Nodes of WECs that have joined and are not connected: their credential is gone, or is none.
+func (n *Nodes) keepOthers(ctx context.Context, connected map[stellarflow.ClusterName]cluster.State) error {
+	var joined clusterv1.ManagedClusterList
+	if err := n.Cache.List(ctx, &joined); err != nil {
+		return fmt.Errorf("list the managed clusters: %w", err)
+	}
+	var problems []error
+	for i := range joined.Items {
+		name := stellarflow.ClusterName(joined.Items[i].Name)
+		if _, found := connected[name]; found || name.Validate() != nil {
+			continue
+		}
+		_, kept := n.renewed[name]
+		if !kept && n.Shown.Get(ctx, types.NamespacedName{Name: NodeName(name)}, &corev1.Node{}) != nil {
+			continue
+		}
+		left, err := n.left(ctx, name)
+		if err == nil && !left {
+			err = n.ensure(ctx, unconnected(&joined.Items[i]))
+		}
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// gone reports whether a WEC has left. One that is connected has not, unless its ManagedCluster is gone.
+func (n *Nodes) gone(ctx context.Context, name stellarflow.ClusterName, connected map[stellarflow.ClusterName]cluster.State) (bool, error) {
+	if _, found := connected[name]; !found {
+		return n.left(ctx, name)
+	}
+	err := n.Cache.Get(ctx, types.NamespacedName{Name: string(name)}, &clusterv1.ManagedCluster{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("read managed cluster %q: %w", name, err)
+	}
+	return err != nil, nil
+}
+
+// left reports whether a WEC without a connection was taken off the hub: its ManagedCluster is gone, or is somebody else's (OCM's) and has neither
+// what a join writes on it nor a credential any more.
+func (n *Nodes) left(ctx context.Context, name stellarflow.ClusterName) (bool, error) {
+	var managed clusterv1.ManagedCluster
+	if err := n.Cache.Get(ctx, types.NamespacedName{Name: string(name)}, &managed); err != nil {
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		return false, fmt.Errorf("read managed cluster %q: %w", name, err)
+	}
+	for _, key := range []string{stellarflow.AnnotationClusterID, stellarflow.AnnotationNamespaces, stellarflow.AnnotationArgoVersion} {
+		if _, joined := managed.Annotations[key]; joined {
+			return false, nil
+		}
+	}
+	err := n.Cache.Get(ctx, types.NamespacedName{Namespace: stellarflow.SystemNamespace, Name: stellarflow.CredentialName(name)}, &corev1.Secret{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("read the credential of cluster %q: %w", name, err)
+	}
+	return err != nil, nil
+}
+
+// unconnected returns the state of a WEC without a connection.
+func unconnected(managed *clusterv1.ManagedCluster) cluster.State {
+	state := cluster.State{Name: stellarflow.ClusterName(managed.Name), Tried: true, Message: "it is not connected"}
+	if said := meta.FindStatusCondition(managed.Status.Conditions, stellarflow.ConditionConnected); said != nil && said.Status == metav1.ConditionFalse {
+		state.Since, state.Message = said.LastTransitionTime.Time, said.Message
+	}
+	return state
+}
+
 // ensure keeps the Node of one WEC.
 func (n *Nodes) ensure(ctx context.Context, state cluster.State) error {
-	if !state.Tried {
-		return nil // what is said of it may change in a moment
-	}
-	want, node := Node(state.Name), &corev1.Node{}
-	switch err := n.Shown.Get(ctx, client.ObjectKeyFromObject(want), node); {
-	case apierrors.IsNotFound(err):
-		if node, err = n.Hub.CoreV1().Nodes().Create(ctx, want, metav1.CreateOptions{}); err != nil {
-			return fmt.Errorf("create node %s: %w", want.Name, err)
-		}
-	case err != nil:
-		return fmt.Errorf("read node %s from the cache: %w", want.Name, err)
+	node, err := n.node(ctx, state)
+	if err != nil || node == nil {
+		return err
 	}
 	if now := n.Now(); now.Sub(n.renewed[state.Name]) >= beat {
 		if err := n.renew(ctx, node); err != nil {
@@ -102,15 +171,78 @@ func (n *Nodes) ensure(ctx context.Context, state cluster.State) error {
 		}
 		n.renewed[state.Name] = now
 	}
+	if !state.Tried {
+		return nil // what is said of it may change in a moment
+	}
 	next := node.DeepCopy()
 	change(&next.Status, NodeStatus(state, n.Endpoint, n.Now()))
 	if equality.Semantic.DeepEqual(next.Status, node.Status) {
 		return nil
 	}
 	if _, err := n.Hub.CoreV1().Nodes().UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
-		return fmt.Errorf("write the status of node %s: %w", want.Name, err)
+		return fmt.Errorf("write the status of node %s: %w", node.Name, err)
 	}
 	return nil
+}
+
+// node returns the Node of one WEC as it is to be, nil if there can be none now.
+func (n *Nodes) node(ctx context.Context, state cluster.State) (*corev1.Node, error) {
+	want, node := Node(state.Name), &corev1.Node{}
+	switch err := n.Shown.Get(ctx, client.ObjectKeyFromObject(want), node); {
+	case err == nil:
+		return n.repair(ctx, want, node)
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("read node %s from the cache: %w", want.Name, err)
+	case !state.Tried || n.Now().Sub(n.taken[state.Name]) < beat:
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	node, err := n.Hub.CoreV1().Nodes().Create(ctx, want, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		if node, err = n.Hub.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{}); err == nil && !made(node) {
+			n.taken[state.Name] = n.Now()
+			return nil, n.sayTaken(ctx, state.Name)
+		}
+		if err == nil { // it has lost the label by which the cache knows it
+			return n.repair(ctx, want, node)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create node %s: %w", want.Name, err)
+	}
+	return node, nil
+}
+
+// sayTaken says on a ManagedCluster that its Node's name is another one's.
+func (n *Nodes) sayTaken(ctx context.Context, name stellarflow.ClusterName) error {
+	var managed clusterv1.ManagedCluster
+	if err := n.Cache.Get(ctx, types.NamespacedName{Name: string(name)}, &managed); err != nil {
+		return fmt.Errorf("say that node %s is another's: read managed cluster %q: %w", NodeName(name), name, err)
+	}
+	n.Recorder.Eventf(&managed, corev1.EventTypeWarning, eventNodeTaken, "node %s is there and is none of the hub manager's: logs and exec of the cluster's pods do not work here, "+
+		"and what removes pods of lost nodes may remove them: remove that node, or join the cluster under another name", NodeName(name))
+	return nil
+}
+
+// repair puts back what a Node of ours lacks. It is patched: if it were made anew whoever has cordoned it would find it open again.
+func (n *Nodes) repair(ctx context.Context, want, node *corev1.Node) (*corev1.Node, error) {
+	repaired := Repaired(want, node)
+	if repaired == nil {
+		return node, nil
+	}
+	raw, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": node.UID, "resourceVersion": node.ResourceVersion, "labels": repaired.Labels}, "spec": map[string]any{"taints": repaired.Spec.Taints},
+	})
+	if err == nil {
+		repaired, err = n.Hub.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, raw, metav1.PatchOptions{FieldManager: fieldManager})
+	}
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return nil, nil //nolint:nilnil // the cache will show what won
+	case err != nil: // all else of it goes on
+		n.Log.Info("a virtual node lacks labels or taints", "node", node.Name, "error", oneLine(err.Error()))
+		return node, nil
+	}
+	return repaired, nil
 }
 
 // change brings a Node's status up to date. What others have written, conditions of other types say, stays; a condition that says the same is
@@ -160,8 +292,9 @@ func (n *Nodes) renew(ctx context.Context, node *corev1.Node) error {
 	return nil
 }
 
-// sweep removes what stands for WECs that have left: a cluster that only cannot be reached has not.
-func (n *Nodes) sweep(ctx context.Context) error {
+// sweep removes what stands for WECs that have left: a cluster that only cannot be reached has not. Of such a cluster it ends the mirrors that
+// nobody looks after.
+func (n *Nodes) sweep(ctx context.Context, connected map[stellarflow.ClusterName]cluster.State) error {
 	var nodes corev1.NodeList
 	var mirrors corev1.PodList
 	for _, list := range []client.ObjectList{&nodes, &mirrors} {
@@ -169,17 +302,16 @@ func (n *Nodes) sweep(ctx context.Context) error {
 			return fmt.Errorf("list what stands for clusters: %w", err)
 		}
 	}
-	left := map[stellarflow.ClusterName]bool{}
+	checked := map[stellarflow.ClusterName]bool{}
 	check := func(name stellarflow.ClusterName) (bool, error) {
-		if gone, checked := left[name]; checked {
+		if gone, known := checked[name]; known {
 			return gone, nil
 		}
-		err := n.Cache.Get(ctx, types.NamespacedName{Name: string(name)}, &clusterv1.ManagedCluster{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			return false, fmt.Errorf("read managed cluster %q: %w", name, err)
+		gone, err := n.gone(ctx, name, connected)
+		if err == nil {
+			checked[name] = gone
 		}
-		left[name] = err != nil
-		return left[name], nil
+		return gone, err
 	}
 	var problems []error
 	for i := range mirrors.Items {
@@ -191,6 +323,8 @@ func (n *Nodes) sweep(ctx context.Context) error {
 		gone, err := check(name)
 		if err == nil && gone {
 			err = n.Mirrorer.remove(ctx, mirror)
+		} else if state, found := connected[name]; err == nil && (!found || state.Tried && !state.Connected) {
+			err = n.Mirrorer.settle(ctx, mirror)
 		}
 		problems = append(problems, err)
 	}
@@ -202,6 +336,7 @@ func (n *Nodes) sweep(ctx context.Context) error {
 		}
 		gone, err := check(name)
 		if err == nil && gone {
+			delete(n.renewed, name)
 			err = client.IgnoreNotFound(n.Hub.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(node.UID))}))
 		}
 		problems = append(problems, err)

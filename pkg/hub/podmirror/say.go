@@ -1,10 +1,13 @@
 package podmirror
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +21,9 @@ const (
 	eventNotDeleted  = "PodNotDeleted"
 	eventNotMirrored = "PodNotMirrored"
 )
+
+// eventNodeTaken is an event on a ManagedCluster.
+const eventNodeTaken = "NodeNameTaken"
 
 // sayNotPassedOn says that a pod which a person has deleted is there again, if it is.
 func (p *pods) sayNotPassedOn(v View, owner *metav1.PartialObjectMetadata) {
@@ -40,6 +46,18 @@ func (p *pods) refused(owner *metav1.PartialObjectMetadata, pod types.Namespaced
 	}
 }
 
+// patience is after how many tries that have failed in a row what the hub's API server answers is said.
+const patience = 2
+
+// repeats returns an error of a write on the hub, and says it if it is an answer that has come again and again: a webhook that is down, say.
+func (p *pods) repeats(owner *metav1.PartialObjectMetadata, want *corev1.Pod, err error) error {
+	key := client.ObjectKeyFromObject(want)
+	if answer := apierrors.APIStatus(nil); errors.As(err, &answer) && p.queue.NumRequeues(key) >= patience {
+		p.refused(owner, key, answer.Status().Message)
+	}
+	return err
+}
+
 // taken says that a pod's name is another one's on the hub.
 func (p *pods) taken(owner *metav1.PartialObjectMetadata, pod types.NamespacedName) (time.Duration, error) {
 	p.refused(owner, pod, "the hub has a Pod of that name already")
@@ -48,10 +66,37 @@ func (p *pods) taken(owner *metav1.PartialObjectMetadata, pod types.NamespacedNa
 
 // shown takes back what was said of a pod that is shown now, or gone.
 func (p *pods) shown(pod types.NamespacedName) {
-	if workflow, last := p.unseen.clear(there{p.connection.Name, pod}); last {
+	workflow, last, next := p.unseen.clear(there{p.connection.Name, pod})
+	switch {
+	case last:
 		p.connection.Enqueue(workflow)
+	case next != there{}:
+		p.enqueue(next.cluster, next.pod)
 	}
 }
 
 // LogsFromS3 returns why pods of a hub copy are not shown here, empty if all are.
 func (m *Mirrorer) LogsFromS3(hubCopy types.UID) string { return m.unseen.why(hubCopy) }
+
+// LookedAt reports whether this process has looked at all pods of a hub copy, or finds them shown: LogsFromS3 says of none before.
+func (m *Mirrorer) LookedAt(ctx context.Context, hubCopy *metav1.PartialObjectMetadata) bool {
+	placement, _ := stellarflow.PlacementOf(hubCopy)
+	p := m.of(placement.Cluster)
+	if p == nil || !p.wanted(ctx, hubCopy) {
+		return p != nil
+	}
+	watch := p.watch.Load()
+	if watch == nil {
+		return false
+	}
+	for _, pod := range watch.ByWorkflow(client.ObjectKeyFromObject(hubCopy)) {
+		key := client.ObjectKeyFromObject(pod)
+		p.known.Lock()
+		_, read := p.read[key]
+		p.known.Unlock()
+		if _, ours := p.owner(ctx, pod); ours && !read && p.mirror(ctx, key) == nil {
+			return false
+		}
+	}
+	return true
+}

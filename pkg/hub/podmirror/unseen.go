@@ -1,6 +1,8 @@
 package podmirror
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -8,14 +10,14 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-// maxUnseen bounds the pods of which it is remembered that they are not shown. Of those above nothing is said.
+// maxUnseen bounds the pods of one WEC of which it is remembered that they are not shown. Of those above nothing is said.
 const maxUnseen = 10_000
 
-// unseen remembers which pods are not shown, and of each hub copy what is said of that: of the first of them, so that one of many pods does not
-// change it.
+// unseen remembers which pods are not shown, and of each hub copy what is said of that: of one of them, as long as that is not shown, so that
+// one of many pods does not change it.
 type unseen struct {
 	mu   sync.Mutex
-	pods map[there]whose
+	pods map[stellarflow.ClusterName]map[types.NamespacedName]whose
 	said map[types.UID]*sentence
 }
 
@@ -31,58 +33,85 @@ type whose struct {
 	key types.NamespacedName
 }
 
-// sentence is what is said of a number of pods.
+// sentence is what is said of the pods of a hub copy.
 type sentence struct {
 	why  string
-	pods int
+	of   there // zero if that one is shown now: the next that is not is spoken of
+	pods map[there]struct{}
 }
 
-// set notes a pod of a hub copy. It reports whether nothing was said of that hub copy before.
-func (u *unseen) set(hubCopy whose, pod there, why string) (first bool) {
+// set notes a pod of a hub copy. It reports whether something else is said of that hub copy than before.
+func (u *unseen) set(hubCopy whose, pod there, why string) (news bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.pods == nil {
-		u.pods, u.said = map[there]whose{}, map[types.UID]*sentence{}
+		u.pods, u.said = map[stellarflow.ClusterName]map[types.NamespacedName]whose{}, map[types.UID]*sentence{}
 	}
-	if _, known := u.pods[pod]; known || len(u.pods) >= maxUnseen {
+	if before, known := u.pods[pod.cluster][pod.pod]; known && before.uid != hubCopy.uid {
+		u.remove(pod)
+	}
+	if u.pods[pod.cluster] == nil {
+		u.pods[pod.cluster] = map[types.NamespacedName]whose{}
+	}
+	pods := u.pods[pod.cluster]
+	if _, known := pods[pod.pod]; !known && len(pods) >= maxUnseen {
 		return false
 	}
-	u.pods[pod] = hubCopy
+	pods[pod.pod] = hubCopy
 	said := u.said[hubCopy.uid]
 	if said == nil {
-		said = &sentence{why: why}
-		u.said[hubCopy.uid], first = said, true
+		said = &sentence{pods: map[there]struct{}{}}
+		u.said[hubCopy.uid] = said
 	}
-	said.pods++
-	return first
+	said.pods[pod] = struct{}{}
+	if said.of != (there{}) {
+		return false
+	}
+	said.why, said.of = why, pod
+	return true
 }
 
-// clear forgets a pod. It returns its hub copy and whether all of that one's are shown now that were not.
-func (u *unseen) clear(pod there) (hubCopy types.NamespacedName, last bool) {
+// clear forgets a pod. It returns its hub copy and whether all of that one's are shown now that were not; and one that is not if the sentence was
+// about the pod: another look at it finds the new one.
+func (u *unseen) clear(pod there) (hubCopy types.NamespacedName, last bool, next there) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	of, found := u.pods[pod]
+	of, found := u.pods[pod.cluster][pod.pod]
 	if !found {
-		return hubCopy, false
+		return hubCopy, false, next
 	}
-	delete(u.pods, pod)
-	if u.said[of.uid].pods--; u.said[of.uid].pods > 0 {
-		return of.key, false
+	said := u.remove(pod)
+	if len(said.pods) > 0 && said.of == (there{}) {
+		for next = range said.pods {
+			break
+		}
 	}
-	delete(u.said, of.uid)
-	return of.key, true
+	return of.key, len(said.pods) == 0, next
+}
+
+// remove drops a pod that is there, and returns what is left of what is said of its hub copy. Its caller holds mu.
+func (u *unseen) remove(pod there) *sentence {
+	of := u.pods[pod.cluster][pod.pod]
+	delete(u.pods[pod.cluster], pod.pod)
+	if len(u.pods[pod.cluster]) == 0 {
+		delete(u.pods, pod.cluster)
+	}
+	said := u.said[of.uid]
+	delete(said.pods, pod)
+	if said.of == pod {
+		said.of = there{}
+	}
+	if len(said.pods) == 0 {
+		delete(u.said, of.uid)
+	}
+	return said
 }
 
 // of returns the pods of a WEC.
-func (u *unseen) of(cluster stellarflow.ClusterName) (pods []types.NamespacedName) {
+func (u *unseen) of(cluster stellarflow.ClusterName) []types.NamespacedName {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for pod := range u.pods {
-		if pod.cluster == cluster {
-			pods = append(pods, pod.pod)
-		}
-	}
-	return pods
+	return slices.Collect(maps.Keys(u.pods[cluster]))
 }
 
 func (u *unseen) why(hubCopy types.UID) string {

@@ -38,12 +38,17 @@ func (p *pods) owner(ctx context.Context, pod metav1.Object) (*metav1.PartialObj
 
 // placed returns a hub copy and its record, false if there is none that places it on this WEC.
 func (p *pods) placed(ctx context.Context, workflow types.NamespacedName) (*metav1.PartialObjectMetadata, stellarflow.Placement, bool) {
-	hubCopy, err := p.Copies.Cached(ctx, workflow)
+	return p.placedOn(ctx, workflow, p.connection.Name)
+}
+
+// placedOn is placed for any WEC, connected or not.
+func (m *Mirrorer) placedOn(ctx context.Context, workflow types.NamespacedName, cluster stellarflow.ClusterName) (*metav1.PartialObjectMetadata, stellarflow.Placement, bool) {
+	hubCopy, err := m.Copies.Cached(ctx, workflow)
 	if err != nil || hubCopy == nil || stellarflow.Abandoned(hubCopy) {
 		return nil, stellarflow.Placement{}, false
 	}
 	placement, found := stellarflow.PlacementOf(hubCopy)
-	return hubCopy, placement, found && placement.Cluster == p.connection.Name
+	return hubCopy, placement, found && placement.Cluster == cluster
 }
 
 // wanted reports whether the policy that has placed a Workflow lets its pods be mirrored.

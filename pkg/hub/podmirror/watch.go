@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 // Watch lets changes on the hub bring another look: of the mirrored pods, of the Workflows, and of what policies say of their pods.
@@ -25,7 +26,7 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 		AddFunc: enqueue, UpdateFunc: func(_, next any) { enqueue(next) },
 		DeleteFunc: func(gone any) {
 			if pod, ok := gone.(*corev1.Pod); ok { // else it is not known how it went
-				m.went(pod)
+				m.went(ctx, pod)
 			}
 			if unknown, ok := gone.(cache.DeletedFinalStateUnknown); ok {
 				gone = unknown.Obj
@@ -90,15 +91,20 @@ func placed(object any) where {
 }
 
 // went remembers that a mirror is gone at a person's word, not at ours: one that has no time to end is not seen while it ends.
-func (m *Mirrorer) went(mirror *corev1.Pod) {
+func (m *Mirrorer) went(ctx context.Context, mirror *corev1.Pod) {
 	if _, ours := m.removing.LoadAndDelete(mirror.UID); ours {
 		return
 	}
 	ask, asked := AskOf(mirror)
 	name, ours := MirrorOf(mirror)
-	if p := m.of(name); ours && asked && p != nil && m.Now().Sub(ask.Time) < within {
+	if !ours || !asked || m.Now().Sub(ask.Time) >= within {
+		return
+	}
+	if p := m.of(name); p != nil {
 		p.known.Lock()
 		defer p.known.Unlock()
 		p.deleted[client.ObjectKeyFromObject(mirror)] = Deletion{UID: types.UID(mirror.Labels[stellarflow.LabelMirrorOf]), At: ask.Time, Grace: mirror.DeletionGracePeriodSeconds}
+	} else if hubCopy, _, placed := m.placedOn(ctx, wec.WorkflowOf(mirror), name); placed {
+		m.sayUnknown(hubCopy, mirror)
 	}
 }

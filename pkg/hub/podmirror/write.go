@@ -73,7 +73,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 			p.refused(owner, client.ObjectKeyFromObject(want), err.Error())
 			return lastBackoff, nil
 		case err != nil:
-			return 0, fmt.Errorf("mirror pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err)
+			return 0, p.repeats(owner, want, fmt.Errorf("mirror pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err))
 		}
 		p.events.Look(client.ObjectKeyFromObject(want))
 	}
@@ -89,7 +89,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 		p.wrote(client.ObjectKeyFromObject(want), v.Now)
 		return time.Second, p.remove(ctx, mirror)
 	case err != nil:
-		return 0, fmt.Errorf("show the status of pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err)
+		return 0, p.repeats(owner, want, fmt.Errorf("show the status of pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err))
 	}
 	p.wrote(client.ObjectKeyFromObject(want), v.Now)
 	p.shown(client.ObjectKeyFromObject(want))

@@ -59,7 +59,7 @@ func TestMost(t *testing.T) {
 			if writes := len(hub.Actions()); writes != tc.writes {
 				t.Errorf("%d writes, want %d: %v", writes, tc.writes, hub.Actions())
 			}
-			if _, refused := p.unseen.pods[there{"cluster1", types.NamespacedName{Namespace: "argo", Name: "hello-main-1"}}]; refused != tc.refused {
+			if _, refused := p.unseen.pods["cluster1"][types.NamespacedName{Namespace: "argo", Name: "hello-main-1"}]; refused != tc.refused {
 				t.Errorf("it is said that it is not shown: %v", refused)
 			}
 		})

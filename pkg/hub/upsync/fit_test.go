@@ -205,7 +205,7 @@ func TestUnmarshallable(t *testing.T) {
 	if _, err := Pack(func() {}); !errors.Is(err, ErrNotMirrorable) {
 		t.Error(err)
 	}
-	if err := (&Rendered{Status: json.RawMessage("{")}).seal(); !errors.Is(err, ErrNotMirrorable) {
+	if err := (&Rendered{Status: json.RawMessage("{")}).seal(false); !errors.Is(err, ErrNotMirrorable) {
 		t.Error(err)
 	}
 }

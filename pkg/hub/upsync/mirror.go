@@ -31,6 +31,8 @@ type Mirrorer struct {
 	Profile stellarflow.Profile
 	// LogsFromS3 returns why the pods of a hub copy cannot all be shown on the hub, empty if they can; nil for always that.
 	LogsFromS3 func(hubCopy types.UID) string
+	// PodsLookedAt reports whether all pods of a hub copy that LogsFromS3 may speak of have been looked at; nil for always that.
+	PodsLookedAt func(ctx context.Context, hubCopy *metav1.PartialObjectMetadata) bool
 	// Metrics count what statuses lose on their way; nil for none.
 	Metrics *metrics.Metrics
 
@@ -54,6 +56,11 @@ func (m *Mirrorer) Unseen(hubCopy types.UID) string {
 		return ""
 	}
 	return m.LogsFromS3(hubCopy)
+}
+
+// LookedAt returns what PodsLookedAt does.
+func (m *Mirrorer) LookedAt(ctx context.Context, hubCopy *metav1.PartialObjectMetadata) bool {
+	return m == nil || m.PodsLookedAt == nil || m.PodsLookedAt(ctx, hubCopy)
 }
 
 // Alone waits until no other large status is worked on, if this one is large, and returns what ends that.

@@ -131,17 +131,20 @@ func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 	if err := r.carriable(); err != nil {
 		return Rendered{}, err
 	}
-	return r, r.seal()
+	return r, r.seal(rules.LogsFromS3 != "" && r.Status != nil)
 }
 
 // seal fills in the hash.
-func (r *Rendered) seal() error {
+func (r *Rendered) seal(unseen bool) error {
 	raw, err := json.Marshal([]any{r.Status, r.Labels, r.Annotations})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotMirrorable, err)
 	}
 	sum := sha256.Sum256(raw)
 	r.Hash = hex.EncodeToString(sum[:8])
+	if unseen {
+		r.Hash = stellarflow.HashUnseen + r.Hash
+	}
 	return nil
 }
 
