@@ -22,9 +22,15 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 		}
 	}
 	_, err := mirrors.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: enqueue, UpdateFunc: func(_, next any) { enqueue(next) },
+		AddFunc: enqueue, UpdateFunc: func(old, next any) {
+			was, ok := old.(*corev1.Pod)
+			if is, found := next.(*corev1.Pod); ok && found && was.UID != is.UID { // how it went is not known
+				m.removing.Delete(was.UID)
+			}
+			enqueue(next)
+		},
 		DeleteFunc: func(gone any) {
-			if pod, ok := gone.(*corev1.Pod); ok { // else it is not known how it went
+			if pod, ok := gone.(*corev1.Pod); ok {
 				m.went(pod)
 			}
 			if unknown, ok := gone.(cache.DeletedFinalStateUnknown); ok {
@@ -32,6 +38,7 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 			}
 			enqueue(gone)
 			if pod, ok := gone.(*corev1.Pod); ok { // its name is free for another cluster's
+				m.removing.Delete(pod.UID) // how it went may not be known
 				for _, p := range m.all() {
 					p.events.Forget(pod.UID)
 					p.queue.Add(client.ObjectKeyFromObject(pod))

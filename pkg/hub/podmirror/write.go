@@ -99,11 +99,14 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 // full reports whether as many pods are mirrored as may be.
 func (p *pods) full(ctx context.Context) bool { return len(p.mirrors(ctx)) >= most }
 
-// remove ends a mirror at once.
+// remove ends a mirror at once. One that it has not removed goes at somebody else's word, if it goes.
 func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
 	m.removing.Store(mirror.UID, true)
 	now := int64(0)
 	err := m.Hub.CoreV1().Pods(mirror.Namespace).Delete(ctx, mirror.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(mirror.UID))})
+	if err != nil {
+		m.removing.Delete(mirror.UID)
+	}
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("remove mirrored pod %s/%s: %w", mirror.Namespace, mirror.Name, err)
 	}
