@@ -39,7 +39,8 @@ type Mirrorer struct {
 	// Recorder says on hub copies what cannot be shown.
 	Recorder record.EventRecorder
 	Log      logr.Logger
-	Now      func() time.Time
+	// Now is the clock of the hub's API server, by which it says when a mirrored pod was deleted.
+	Now func() time.Time
 
 	mu       sync.Mutex
 	clusters map[stellarflow.ClusterName]*pods
@@ -59,12 +60,13 @@ type pods struct {
 	known   sync.Mutex
 	read    map[types.NamespacedName]seen
 	deleted map[types.NamespacedName]Deletion
+	passed  map[types.NamespacedName]passing
 }
 
 // Follow mirrors the pods of one WEC until ctx ends. It is a cluster.Fleet's Companion.
 func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	p := &pods{
-		Mirrorer: m, connection: connection, left: make(chan struct{}), read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{},
+		Mirrorer: m, connection: connection, left: make(chan struct{}), read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{}, passed: map[types.NamespacedName]passing{},
 		queue: priorityqueue.New("", func(o *priorityqueue.Opts[types.NamespacedName]) {
 			o.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, lastBackoff)
 		}),

@@ -103,9 +103,11 @@ func (m *Mirrorer) went(mirror *corev1.Pod) {
 	}
 	ask, asked := AskOf(mirror)
 	name, ours := MirrorOf(mirror)
-	if p := m.of(name); ours && asked && p != nil && m.Now().Sub(ask.Time) < within {
+	if p := m.of(name); ours && asked && p != nil {
 		p.known.Lock()
 		defer p.known.Unlock()
-		p.deleted[client.ObjectKeyFromObject(mirror)] = Deletion{UID: types.UID(mirror.Labels[stellarflow.LabelMirrorOf]), At: ask.Time, Grace: mirror.DeletionGracePeriodSeconds}
+		p.deleted[client.ObjectKeyFromObject(mirror)] = Deletion{
+			Mirror: mirror.UID, UID: types.UID(mirror.Labels[stellarflow.LabelMirrorOf]), At: ask.Time, Grace: mirror.DeletionGracePeriodSeconds, Unsure: !Asked(mirror),
+		}
 	}
 }
