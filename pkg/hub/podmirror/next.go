@@ -100,7 +100,7 @@ func next(v View) (Step, time.Duration) {
 		return Taken, 0
 	case !ours, cluster != v.Cluster, v.Removed:
 		return Nothing, 0
-	case v.Mirror.DeletionTimestamp == nil && !v.Noted.IsZero() && v.Now.Sub(v.Noted) >= kept:
+	case v.refused():
 		return Clear, 0
 	case wanted:
 		return keep(v)
@@ -181,6 +181,11 @@ func (v View) reaches() bool {
 // passes reports whether the deletion of the mirror reaches the real pod, or has.
 func (v View) passes() bool {
 	return v.reaches() || Asked(v.Mirror) && v.Real.GetDeletionTimestamp() != nil
+}
+
+// refused reports whether no deletion has followed the note on the mirror.
+func (v View) refused() bool {
+	return v.Mirror.DeletionTimestamp == nil && !v.Noted.IsZero() && v.Now.Sub(v.Noted) >= kept
 }
 
 // ends reports whether a deletion with a grace period would do something: the real pod does not go yet, or would go sooner.

@@ -134,20 +134,16 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 	if step == Nothing && p.connection.State().ID() == "" {
 		return again, nil
 	}
-	if step == Nothing || step == Remove {
-		p.shown(key)
-	}
 	switch step {
 	case Show:
-		if view.Mirror == nil {
-			p.sayNotPassedOn(key, view, owner)
-		}
+		p.sayNotPassedOn(key, view, owner)
 		if now := Rank(view); rank == 0 && now < 0 {
 			p.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &now}, key)
 			return 0, nil
 		}
 		return p.show(ctx, key, view, owner)
 	case Remove:
+		p.shown(key)
 		p.sayNotPassedOn(key, view, owner)
 		return 0, p.remove(ctx, view.Mirror)
 	case Clear:
@@ -159,6 +155,7 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 	case Taken:
 		return p.taken(owner, key)
 	case Nothing:
+		p.shown(key)
 	}
 	return after, nil
 }

@@ -22,13 +22,7 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 		}
 	}
 	_, err := mirrors.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: enqueue, UpdateFunc: func(old, next any) {
-			was, ok := old.(*corev1.Pod)
-			if is, found := next.(*corev1.Pod); ok && found && was.UID != is.UID { // how it went is not known
-				m.removing.Delete(was.UID)
-			}
-			enqueue(next)
-		},
+		AddFunc: enqueue, UpdateFunc: func(old, next any) { m.replaced(old, next); enqueue(next) },
 		DeleteFunc: func(gone any) {
 			if pod, ok := gone.(*corev1.Pod); ok {
 				m.went(pod)
@@ -72,6 +66,14 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 		return fmt.Errorf("watch the policies: %w", err)
 	}
 	return nil
+}
+
+// replaced forgets a mirror that went unseen: there is another one of its name.
+func (m *Mirrorer) replaced(old, next any) {
+	was, ok := old.(*corev1.Pod)
+	if is, found := next.(*corev1.Pod); ok && found && was.UID != is.UID {
+		m.removing.Delete(was.UID)
+	}
 }
 
 // where is what of a hub copy decides about its pods.
