@@ -8,7 +8,7 @@ import (
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
-// clock measures how far the clock of the hub's API server, which creation times are written by, is from this process's.
+// clock measures how far the clock of the hub's API server, by which the times of creations and deletions are written, is from this process's.
 type clock struct {
 	now  func() time.Time
 	skew atomic.Int64
@@ -17,7 +17,13 @@ type clock struct {
 // Skew returns what the last answer showed, positive if the API server is ahead; a second more or less.
 func (c *clock) Skew() time.Duration { return time.Duration(c.skew.Load()) }
 
-// wrap looks at the Date header of every answer.
+// Now returns the time of the API server.
+func (c *clock) Now() time.Time { return c.now().Add(c.Skew()) }
+
+// quick is how long an answer may take by which the clocks are compared.
+const quick = time.Second
+
+// wrap looks at the Date header of every answer that comes at once.
 func (c *clock) wrap(next http.RoundTripper) http.RoundTripper {
 	return transportFunc(func(r *http.Request) (*http.Response, error) {
 		sent := c.now()
@@ -25,8 +31,9 @@ func (c *clock) wrap(next http.RoundTripper) http.RoundTripper {
 		if err != nil {
 			return nil, err
 		}
-		if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
-			c.skew.Store(int64(wec.Skew(date, sent, c.now())))
+		received := c.now()
+		if date, err := http.ParseTime(response.Header.Get("Date")); err == nil && received.Sub(sent) < quick {
+			c.skew.Store(int64(wec.Skew(date, sent, received)))
 		}
 		return response, nil
 	})

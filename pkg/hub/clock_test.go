@@ -35,3 +35,21 @@ func TestClock(t *testing.T) {
 		})
 	}
 }
+
+// TestClockOfASlowAnswer: it says little of when it was written.
+func TestClockOfASlowAnswer(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	c := &clock{now: func() time.Time { return now }}
+	c.skew.Store(int64(-time.Minute))
+	response, err := c.wrap(transportFunc(func(*http.Request) (*http.Response, error) {
+		now = now.Add(quick)
+		return &http.Response{Header: http.Header{"Date": {now.Format(http.TimeFormat)}}, Body: http.NoBody}, nil
+	})).RoundTrip(&http.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if got := c.Now(); !got.Equal(now.Add(-time.Minute)) {
+		t.Errorf("it is %s", got)
+	}
+}

@@ -53,7 +53,7 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 		return fmt.Errorf("make a cache of the hub's pods: %w", err)
 	}
 	mirrorer := &podmirror.Mirrorer{
-		Hub: core, Shown: shown, Policies: h.mgr.GetClient(), Copies: store, Recorder: h.recorder, Log: h.log.WithName("pods"), Now: h.options.Now,
+		Hub: core, Shown: shown, Policies: h.mgr.GetClient(), Copies: store, Recorder: h.recorder, Log: h.log.WithName("pods"), Now: h.clock.Now,
 	}
 	connections.Companion, status.LogsFromS3, status.PodsLookedAt = mirrorer.Follow, mirrorer.LogsFromS3, mirrorer.LookedAt
 	mirrors, err := shown.GetInformer(ctx, &corev1.Pod{}, crcache.BlockUntilSynced(false))

@@ -300,16 +300,16 @@ type hub struct {
 func (h *hub) clients(ctx context.Context) error {
 	config := h.mgr.GetConfig()
 	var err error
-	if h.core, err = kubernetes.NewForConfig(config); err != nil {
+	h.clock = &clock{now: h.options.Now}
+	timed := rest.CopyConfig(config)
+	timed.Wrap(h.clock.wrap) // the clients that read the hub's version, every few seconds, and write for the webhook
+	if h.core, err = kubernetes.NewForConfig(timed); err != nil {
 		return fmt.Errorf("make a client for the hub: %w", err)
 	}
 	if h.objects, err = dynamic.NewForConfig(config); err != nil {
 		return fmt.Errorf("make a client for the hub: %w", err)
 	}
 	h.recorder = newRecorder(ctx, h.core.CoreV1(), h.mgr.GetScheme(), h.log.WithName("events"))
-	h.clock = &clock{now: h.options.Now}
-	timed := rest.CopyConfig(config)
-	timed.Wrap(h.clock.wrap) // the client that reads the hub's version, every few seconds
 	if h.metadata, err = metadata.NewForConfig(timed); err != nil {
 		return fmt.Errorf("make a client for the hub: %w", err)
 	}

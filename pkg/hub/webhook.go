@@ -67,7 +67,7 @@ func (h *hub) serveWebhook(ctx context.Context) error {
 		return fmt.Errorf("make the webhook's client for the hub: %w", err)
 	}
 	server.Register(hold.Path, &webhook.Admission{Handler: &hold.Handler{Cache: h.mgr.GetClient(), Live: h.mgr.GetAPIReader(), Objects: objects}})
-	server.Register(podmirror.Path, &webhook.Admission{Handler: &podmirror.Handler{Hub: h.core, Now: h.options.Now}})
+	server.Register(podmirror.Path, &webhook.Admission{Handler: &podmirror.Handler{Hub: h.core, Now: h.clock.Now}})
 	if err := h.mgr.Add(server); err != nil {
 		return fmt.Errorf("serve the webhook: %w", err)
 	}

@@ -196,7 +196,7 @@ func stripPod(object any) (any, error) {
 		return object, nil
 	}
 	metadata.ObjectMeta = metav1.ObjectMeta{
-		Namespace: metadata.Namespace, Name: metadata.Name, UID: metadata.UID, ResourceVersion: metadata.ResourceVersion, DeletionTimestamp: metadata.DeletionTimestamp,
+		Namespace: metadata.Namespace, Name: metadata.Name, UID: metadata.UID, ResourceVersion: metadata.ResourceVersion, DeletionTimestamp: metadata.DeletionTimestamp, DeletionGracePeriodSeconds: metadata.DeletionGracePeriodSeconds,
 		CreationTimestamp: metadata.CreationTimestamp,
 		Labels:            map[string]string{stellarflow.ArgoLabelWorkflow: metadata.Labels[stellarflow.ArgoLabelWorkflow]},
 		OwnerReferences:   metadata.OwnerReferences,

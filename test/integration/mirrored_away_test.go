@@ -71,6 +71,7 @@ func TestMirroredPodsOfAManagerThatWasAway(t *testing.T) {
 	manager.stop()
 	remove(garbageCollector)
 	later := shifted(away)
+	later.hubTransport = later.wecTransport // so late is it on the hub too
 	later.kubelet, later.webhook = freeAddress(t), address
 	startManager(t, c, later)
 

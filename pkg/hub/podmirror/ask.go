@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -14,14 +15,18 @@ import (
 type Ask struct {
 	// By is the user.
 	By string `json:"by"`
-	// Time is when admission saw it.
+	// Time is when admission saw it, by the clock of the hub's API server.
 	Time time.Time `json:"time"`
+	// Grace is the grace period that was asked for, in seconds; nil if it is not known.
+	Grace *int64 `json:"grace,omitempty"`
+	// Shortens is the grace period of a deletion, asked for before, that this one is to shorten; nil if there was none.
+	Shortens *int64 `json:"shortens,omitempty"`
 }
 
 // String returns the ask as it is stored.
 func (a Ask) String() string {
 	raw, err := json.Marshal(a)
-	if err != nil { // a struct of a string and one UTC time always marshals
+	if err != nil { // a struct of a string, numbers and one UTC time always marshals
 		return ""
 	}
 	return string(raw)
@@ -34,21 +39,40 @@ func AskOf(mirror metav1.Object) (Ask, bool) {
 	return ask, found && json.Unmarshal([]byte(raw), &ask) == nil && !ask.Time.IsZero()
 }
 
-// within is the time between an ask and the deletion that it belongs to: the API server asks admission first, and waits for 30 s at most.
-// What is deleted later was deleted by somebody else, and the request that admission saw was refused by another.
-const within = 30 * time.Second
+const (
+	// within is the time between an ask and the deletion that it belongs to: the API server deletes as soon as all admission has agreed. What is
+	// deleted later was deleted by somebody else, and the request that admission saw was refused after we had noted it.
+	within = 5 * time.Second
+	// early is how much sooner than the ask the deletion may seem to have begun: times of deletions are cut to the second, and that of the ask
+	// is known to a second.
+	early = 2 * time.Second
+	// kept is how long a note stays that no deletion has followed, by the manager's clock alone.
+	kept = 2 * within
+)
 
-// Asked reports whether the deletion of a mirrored pod is the one that admission saw a person ask for. An eviction is not seen by the
-// admission of deletions (k8s.io/kubernetes pkg/registry/core/pod/storage/eviction.go), and the controllers of Kubernetes are not asked.
+// Asked reports whether the deletion of a mirrored pod is the one that admission saw a person ask for: it began then, and has the grace period
+// that was asked for. An eviction is not seen by the admission of deletions (k8s.io/kubernetes pkg/registry/core/pod/storage/eviction.go), and
+// the controllers of Kubernetes are not asked.
 func Asked(mirror *corev1.Pod) bool {
 	ask, ok := AskOf(mirror)
 	if !ok || mirror.DeletionTimestamp == nil {
 		return false
 	}
-	grace := time.Duration(0)
-	if mirror.DeletionGracePeriodSeconds != nil {
-		grace = time.Duration(*mirror.DeletionGracePeriodSeconds) * time.Second
+	grace := ptr.Deref(mirror.DeletionGracePeriodSeconds, 0)
+	if ask.Shortens != nil { // when it began was looked at before; it is shortened by now or not
+		return grace == *ask.Shortens || ask.gives(grace, mirror)
 	}
-	deleted := mirror.DeletionTimestamp.Add(-grace)
-	return !deleted.Before(ask.Time.Add(-2*time.Second)) && deleted.Before(ask.Time.Add(within))
+	began := mirror.DeletionTimestamp.Add(-time.Duration(grace) * time.Second)
+	return ask.gives(grace, mirror) && !began.Before(ask.Time.Add(-early)) && began.Before(ask.Time.Add(within))
+}
+
+// gives reports whether a deletion that was asked for like this has a grace period (k8s.io/apiserver pkg/registry/rest/delete.go, BeforeDelete).
+func (a Ask) gives(grace int64, mirror *corev1.Pod) bool {
+	switch {
+	case a.Grace == nil, *a.Grace == grace:
+		return true
+	case grace == 0: // of what is finished, whatever is asked for
+		return !Finished(mirror).IsZero()
+	}
+	return grace == 1 && a.Shortens != nil && *a.Grace > 1 // it had run off
 }

@@ -1,6 +1,7 @@
 package podmirror
 
 import (
+	"cmp"
 	"strconv"
 	"testing"
 	"time"
@@ -20,9 +21,18 @@ func TestAsked(t *testing.T) {
 	}{
 		"Asked":       {mirror(t, asked(ended), going(ended)), true},
 		"SameSecond":  {mirror(t, asked(ended.Add(900*time.Millisecond)), going(ended)), true},
-		"SlowWebhook": {mirror(t, asked(ended), going(ended.Add(29*time.Second))), true},
-		"Later":       {mirror(t, asked(ended), going(ended.Add(30*time.Second))), false},
+		"SlowWebhook": {mirror(t, asked(ended), going(ended.Add(4*time.Second))), true},
+		"Later":       {mirror(t, asked(ended), going(ended.Add(5*time.Second))), false},
+		"Ahead":       {mirror(t, asked(ended), going(ended.Add(-2*time.Second))), true},
 		"Before":      {mirror(t, asked(ended), going(ended.Add(-3*time.Second))), false},
+		"SameGrace":   {mirror(t, asked(ended, 30), going(ended)), true},
+		"OtherGrace":  {mirror(t, asked(ended, 0), going(ended)), false},
+		"Finished":    {mirrorOf(t, finished(0), asked(ended, 30), once(ended)), true},
+		"Forced":      {mirror(t, asked(ended, 30), once(ended)), false},
+		"Shortened":   {mirror(t, shortened(ended.Add(time.Minute), 30, 0), once(ended.Add(time.Minute))), true},
+		"ToBeShorter": {mirror(t, shortened(ended.Add(time.Minute), 30, 0), going(ended)), true},
+		"ToTheLeast":  {mirror(t, shortened(ended.Add(time.Minute), 30, 5), going(ended), func(p *corev1.Pod) { p.DeletionGracePeriodSeconds = ptr.To[int64](1) }), true},
+		"ByOther":     {mirror(t, shortened(ended.Add(time.Minute), 30, 10), once(ended.Add(time.Minute))), false},
 		"NotGoing":    {mirror(t, asked(ended)), false},
 		"Nobody":      {mirror(t, going(ended)), false},
 		"Unreadable":  {mirror(t, going(ended), func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationDeletion] = "{" }), false},
@@ -41,22 +51,33 @@ func TestAsked(t *testing.T) {
 
 func TestNote(t *testing.T) {
 	for name, tc := range map[string]struct {
-		mirror *corev1.Pod
-		want   bool
+		mirror   *corev1.Pod
+		grace    int64
+		want     bool
+		shortens int64
 	}{
-		"Deleted":      {mirror(t), true},
-		"AskedAgain":   {mirror(t, asked(ended.Add(-10*time.Second))), false},
-		"AskedLongAgo": {mirror(t, asked(ended.Add(-time.Minute))), true},
+		"Deleted":      {mirror(t), 30, true, 0},
+		"Negative":     {mirror(t), -1, true, 0},
+		"AskedAgain":   {mirror(t, asked(ended.Add(-4*time.Second), 30)), 30, false, 0},
+		"AskedAlready": {mirror(t, asked(ended.Add(time.Second), 30)), 30, false, 0},
+		"AskedAhead":   {mirror(t, asked(ended.Add(4*time.Second), 30)), 30, true, 0},
+		"AskedBefore":  {mirror(t, asked(ended.Add(-5*time.Second), 30)), 30, true, 0},
+		"AskedLongAgo": {mirror(t, asked(ended.Add(-time.Minute), 30)), 30, true, 0},
+		"AskedOther":   {mirror(t, asked(ended, 30)), 0, true, 0},
 		"AskedByOther": {mirror(t, func(p *corev1.Pod) {
-			p.Annotations[stellarflow.AnnotationDeletion] = Ask{By: "joe", Time: ended}.String()
-		}), true},
-		"GoingAlready":  {mirror(t, going(ended)), false},
-		"NotMirrored":   {mirror(t, func(p *corev1.Pod) { p.Labels = nil }), false},
-		"NoAnnotations": {mirror(t, func(p *corev1.Pod) { p.Annotations = nil }), true},
+			p.Annotations[stellarflow.AnnotationDeletion] = Ask{By: "joe", Time: ended, Grace: ptr.To[int64](30)}.String()
+		}), 30, true, 0},
+		"Shortened":     {mirror(t, asked(ended.Add(-time.Minute), 30), going(ended.Add(-time.Minute))), 0, true, 30},
+		"ShortenedNow":  {mirror(t, shortened(ended, 30, 0), going(ended.Add(-time.Minute))), 0, false, 0},
+		"ShortenedMore": {mirror(t, shortened(ended.Add(-time.Second), 60, 30), going(ended.Add(-time.Minute))), 0, true, 30},
+		"EvictedBefore": {mirror(t, going(ended.Add(-time.Minute))), 0, true, 0},
+		"NotMirrored":   {mirror(t, func(p *corev1.Pod) { p.Labels = nil }), 30, false, 0},
+		"NoAnnotations": {mirror(t, func(p *corev1.Pod) { p.Annotations = nil }), 30, true, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := note(tc.mirror, Ask{By: "jane", Time: ended}); got != tc.want {
-				t.Errorf("got %v", got)
+			ask, got := note(tc.mirror, Ask{By: "jane", Time: ended, Grace: ptr.To(tc.grace)})
+			if got != tc.want || got && (ask.By != "jane" || !ask.Time.Equal(ended) || *ask.Grace != max(tc.grace, -tc.grace) || ptr.Deref(ask.Shortens, -1) != cmp.Or(tc.shortens, -1)) {
+				t.Errorf("got %v, %s", got, ask)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -27,6 +28,7 @@ const fieldManager = "stellarflow-hub"
 // Handler notes on a mirrored pod who deletes it, before the API server does. It refuses nothing.
 type Handler struct {
 	Hub kubernetes.Interface
+	// Now is the clock of the hub's API server.
 	Now func() time.Time
 }
 
@@ -35,12 +37,20 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	if len(request.OldObject.Raw) == 0 { // a collection as such: each of its pods is asked about
 		return admission.Allowed("")
 	}
-	var mirror metav1.PartialObjectMetadata
+	var mirror corev1.Pod
 	if err := json.Unmarshal(request.OldObject.Raw, &mirror); err != nil {
 		return admission.Errored(http.StatusBadRequest, fmt.Errorf("read the pod: %w", err))
 	}
 	ask := Ask{By: request.UserInfo.Username, Time: h.Now().UTC()}
-	if !note(&mirror, ask) || request.DryRun != nil && *request.DryRun {
+	if len(request.Options.Raw) > 0 {
+		var options metav1.DeleteOptions
+		if err := json.Unmarshal(request.Options.Raw, &options); err != nil {
+			return admission.Errored(http.StatusBadRequest, fmt.Errorf("read how the pod is deleted: %w", err))
+		}
+		ask.Grace = options.GracePeriodSeconds
+	}
+	ask, news := note(&mirror, ask)
+	if !news || request.DryRun != nil && *request.DryRun {
 		return admission.Allowed("")
 	}
 	wanted := map[string]*string{stellarflow.AnnotationDeletion: ptr.To(ask.String())}
@@ -55,9 +65,21 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	return admission.Allowed("")
 }
 
-// note reports whether an ask is to be noted on a Pod that somebody deletes: not if it is no mirrored one, is going already, or says so.
-func note(mirror metav1.Object, ask Ask) bool {
+// note returns what is to be noted on a Pod that somebody deletes. It is false if that is no mirrored one, or says so. One that goes already is
+// deleted once more to shorten its grace period.
+func note(mirror *corev1.Pod, ask Ask) (Ask, bool) {
+	if mirror.Labels[stellarflow.LabelMirrorOf] == "" {
+		return ask, false
+	}
+	if ask.Grace != nil && *ask.Grace < 0 {
+		ask.Grace = ptr.To[int64](1) // as the API server does
+	}
 	noted, found := AskOf(mirror)
-	known := found && noted.By == ask.By && ask.Time.Sub(noted.Time) < within/2
-	return !known && mirror.GetLabels()[stellarflow.LabelMirrorOf] != "" && mirror.GetDeletionTimestamp() == nil
+	if age := ask.Time.Sub(noted.Time); found && noted.By == ask.By && ptr.Equal(noted.Grace, ask.Grace) && age > -early && age < within {
+		return noted, false
+	}
+	if Asked(mirror) {
+		ask.Shortens = ptr.To(ptr.Deref(mirror.DeletionGracePeriodSeconds, 0))
+	}
+	return ask, true
 }

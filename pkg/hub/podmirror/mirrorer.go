@@ -37,7 +37,8 @@ type Mirrorer struct {
 	// Recorder says on hub copies what cannot be shown.
 	Recorder record.EventRecorder
 	Log      logr.Logger
-	Now      func() time.Time
+	// Now is the clock of the hub's API server, by which it says when a mirrored pod was deleted.
+	Now func() time.Time
 
 	mu       sync.Mutex
 	clusters map[stellarflow.ClusterName]*pods
@@ -57,13 +58,14 @@ type pods struct {
 	known   sync.Mutex
 	read    map[types.NamespacedName]seen
 	deleted map[types.NamespacedName]Deletion
+	passed  map[types.NamespacedName]passing
 }
 
 // Follow mirrors the pods of one WEC until ctx ends. It is a cluster.Fleet's Companion.
 func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	p := &pods{
 		Mirrorer: m, connection: connection, left: make(chan struct{}), read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{},
-		queue: newQueue(),
+		passed: map[types.NamespacedName]passing{}, queue: newQueue(),
 	}
 	p.events = events.New(events.Options{
 		Cluster: connection.Name, WEC: connection.Clients.Events, Hub: m.Hub.CoreV1(), Log: m.Log,

@@ -23,6 +23,8 @@ const (
 	Show Step = "Show"
 	// Remove: the mirror goes, at once. If it is still wanted the next step makes it again.
 	Remove Step = "Remove"
+	// Clear: the mirror is said to be deleted and was not.
+	Clear Step = "Clear"
 	// Delete: a person has deleted the mirror, and so the real pod.
 	Delete Step = "Delete"
 	// Taken: the name is somebody else's on the hub.
@@ -51,6 +53,12 @@ type View struct {
 	ReadAt time.Time
 	// Deleted is a real pod whose mirror a person has deleted, and that has gone already.
 	Deleted Deletion
+	// Noted is since when this manager knows that the mirror is said to be deleted, zero if it is not said to be.
+	Noted time.Time
+	// Removed says that this manager has removed the mirror itself, and that its end is not seen yet.
+	Removed bool
+	// Failed is why the deletion could not be passed on when that was tried last, empty if it was not.
+	Failed string
 	// Stray says that no record places the Workflow that the mirror belongs to on the WEC.
 	Stray bool
 	// Cordoned says that the Node is: whoever deletes pods of it now drains it.
@@ -62,16 +70,28 @@ type View struct {
 
 // Deletion is what a person has asked for whose mirrored pod had no time to end.
 type Deletion struct {
+	// Mirror is the UID of the mirrored pod.
+	Mirror types.UID
 	// UID is that of the real pod.
 	UID types.UID
 	// At is when admission saw it asked for.
 	At time.Time
 	// Grace is how long the pod was to have for its end, in seconds; nil for as long as it says itself.
 	Grace *int64
+	// Unsure says that it may be another deletion than the one that was asked for.
+	Unsure bool
 }
 
 // Next returns the next step for a view, and for Nothing after how long to look again (zero: when something changes).
 func Next(v View) (Step, time.Duration) {
+	step, after := next(v)
+	if left := kept - v.Now.Sub(v.Noted); step == Nothing && !v.Noted.IsZero() && left > 0 && (after == 0 || left < after) {
+		after = left
+	}
+	return step, after
+}
+
+func next(v View) (Step, time.Duration) {
 	wanted := v.Real != nil && v.Wanted && !v.archived()
 	if v.Mirror == nil {
 		if wanted {
@@ -82,8 +102,10 @@ func Next(v View) (Step, time.Duration) {
 	switch cluster, ours := MirrorOf(v.Mirror); {
 	case !ours && wanted, ours && cluster != v.Cluster && wanted: // another WEC's looks after it
 		return Taken, 0
-	case !ours, cluster != v.Cluster:
+	case !ours, cluster != v.Cluster, v.Removed:
 		return Nothing, 0
+	case v.refused():
+		return Clear, 0
 	case wanted:
 		return keep(v)
 	case v.Real == nil && !v.Complete && !v.Stray:
@@ -110,11 +132,11 @@ func (v View) current() bool {
 
 // begin decides for a pod that is to be shown and is not.
 func begin(v View) Step {
-	switch deleted := v.Deleted.UID == v.Real.GetUID() && v.Now.Sub(v.Deleted.At) < stale; {
+	switch deleted := v.Deleted.UID == v.Real.GetUID() && !v.Deleted.Unsure && v.fresh(v.Deleted.At); {
+	case deleted && !v.Cordoned && v.ends(v.Deleted.Grace):
+		return Delete
 	case deleted && v.Real.GetDeletionTimestamp() != nil:
 		return Nothing
-	case deleted && !v.Cordoned:
-		return Delete
 	}
 	return Show
 }
@@ -126,7 +148,7 @@ func keep(v View) (Step, time.Duration) {
 		return Remove, 0
 	case v.Mirror.DeletionTimestamp != nil && !v.passes():
 		return Remove, 0
-	case v.Mirror.DeletionTimestamp != nil && v.Real.GetDeletionTimestamp() == nil:
+	case v.Mirror.DeletionTimestamp != nil && v.reaches() && v.ends(v.Mirror.DeletionGracePeriodSeconds):
 		return Delete, 0
 	case v.outdated():
 		return Show, 0
@@ -166,10 +188,29 @@ func Rank(v View) int {
 // stale is how old a deletion may be that is passed on. A manager that comes back later leaves the real pod alone.
 const stale = time.Minute
 
+// fresh reports whether a deletion that was asked for at a time may be passed on still.
+func (v View) fresh(at time.Time) bool { return v.Now.Sub(at) < stale }
+
+// reaches reports whether the deletion of the mirror may be passed on now.
+func (v View) reaches() bool {
+	ask, _ := AskOf(v.Mirror)
+	return Asked(v.Mirror) && !v.Cordoned && v.fresh(ask.Time)
+}
+
 // passes reports whether the deletion of the mirror reaches the real pod, or has.
 func (v View) passes() bool {
-	ask, _ := AskOf(v.Mirror)
-	return Asked(v.Mirror) && (v.Real.GetDeletionTimestamp() != nil || !v.Cordoned && v.Now.Sub(ask.Time) < stale)
+	return v.reaches() || Asked(v.Mirror) && v.Real.GetDeletionTimestamp() != nil
+}
+
+// refused reports whether no deletion has followed the note on the mirror.
+func (v View) refused() bool {
+	return v.Mirror.DeletionTimestamp == nil && !v.Noted.IsZero() && v.Now.Sub(v.Noted) >= kept
+}
+
+// ends reports whether a deletion with a grace period would do something: the real pod does not go yet, or would go sooner.
+func (v View) ends(grace *int64) bool {
+	given := v.Real.GetDeletionGracePeriodSeconds()
+	return v.Real.GetDeletionTimestamp() == nil || grace != nil && given != nil && *grace < *given
 }
 
 // Version identifies what was read of a pod.

@@ -36,9 +36,26 @@ func going(at time.Time) func(*corev1.Pod) {
 	}
 }
 
-func asked(at time.Time) func(*corev1.Pod) {
+// once lets a mirror be deleted at a time, with none to end.
+func once(at time.Time) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
-		p.Annotations[stellarflow.AnnotationDeletion] = Ask{By: "jane", Time: at}.String()
+		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = ptr.To(metav1.NewTime(at)), ptr.To[int64](0)
+	}
+}
+
+// asked notes on a mirror that somebody asks to delete it, with a grace period if one is known.
+func asked(at time.Time, grace ...int64) func(*corev1.Pod) {
+	ask := Ask{By: "jane", Time: at}
+	for i := range grace {
+		ask.Grace = &grace[i]
+	}
+	return func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationDeletion] = ask.String() }
+}
+
+// shortened notes on a mirror that somebody who has asked to delete it asks for less time to end.
+func shortened(at time.Time, from, to int64) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Annotations[stellarflow.AnnotationDeletion] = Ask{By: "jane", Time: at, Grace: &to, Shortens: &from}.String()
 	}
 }
 
@@ -55,7 +72,8 @@ func ofVersion(of string) func(*corev1.Pod) {
 func TestNext(t *testing.T) {
 	now := ended.Add(time.Hour)
 	terminating := running()
-	terminating.DeletionTimestamp = ptr.To(metav1.NewTime(now))
+	going(now)(terminating)
+	later := now.Add(-2 * time.Minute)
 	for name, tc := range map[string]struct {
 		reason string
 		view   View
@@ -100,7 +118,19 @@ func TestNext(t *testing.T) {
 		"Deleted":        {"a person deleted it", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now), going(now))}, Delete, 0},
 		"DeletedPassed":  {"the real one ends", View{Real: terminating, Wanted: true, Mirror: mirror(t, asked(now), going(now)), Read: "real/7"}, Nothing, 0},
 		"DeletedEnded":   {"the real one is gone", View{Wanted: true, Mirror: mirror(t, asked(now), going(now)), Complete: true}, Remove, 0},
-		"RefusedBefore":  {"the ask was refused by another webhook, and something evicts it later", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now.Add(-45*time.Second)), going(now))}, Remove, 0},
+		"RefusedBefore":  {"the ask was refused by another webhook, and something evicts it later", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now.Add(-5*time.Second), 30), going(now))}, Remove, 0},
+		"RefusedForced":  {"a forced ask was refused, and something evicts it at the same time", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now, 0), going(now))}, Remove, 0},
+		"Refused":        {"nothing has deleted it since: for how long that is so is not known", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now)), Read: "real/7", Noted: now}, Nothing, 10 * time.Second},
+		"RefusedLater":   {"it is not used later, whatever time the note says", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now.Add(time.Hour))), Read: "real/7", Noted: now.Add(-10 * time.Second)}, Clear, 0},
+		"RefusedAway":    {"also while the cluster is away", View{Mirror: mirror(t, asked(now)), Noted: now.Add(-10 * time.Second)}, Clear, 0},
+		"RefusedOther":   {"another cluster's is none of ours", View{Mirror: mirror(t, asked(now), elsewhere), Noted: now.Add(-10 * time.Second)}, Nothing, 0},
+		"DeletedAWhile":  {"what was deleted keeps its note", View{Real: terminating, Wanted: true, Mirror: mirror(t, asked(later), going(later)), Read: "real/7", Noted: later}, Nothing, 0},
+		"RemovedOurself": {"this manager removes it, though somebody was refused just now", View{Real: running(), Wanted: true, Removed: true, Mirror: mirror(t, asked(now), once(now))}, Nothing, 0},
+		"ForcedThen":     {"a person deleted it, and does not wait", View{Real: terminating, Wanted: true, Mirror: mirror(t, shortened(now, 30, 0), once(now))}, Delete, 0},
+		"ForcedThenPass": {"that is passed on", View{Real: terminating, Wanted: true, Mirror: mirror(t, shortened(now, 60, 30), going(now)), Read: "real/7"}, Nothing, 0},
+		"ForcedThenLate": {"the cluster was away", View{Real: terminating, Wanted: true, Mirror: mirror(t, shortened(later, 30, 0), once(later)), Read: "real/7"}, Nothing, 0},
+		"ForcedThenGone": {"and the mirror has gone", View{Real: terminating, Wanted: true, Deleted: Deletion{UID: "real", At: now, Grace: ptr.To[int64](0)}}, Delete, 0},
+		"ForcedUnsure":   {"it is not known by whom", View{Real: running(), Wanted: true, Deleted: Deletion{UID: "real", At: now, Unsure: true}}, Show, 0},
 		"DeletedBefore":  {"it was going before anybody asked", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now), going(now.Add(-10*time.Second)))}, Remove, 0},
 		"AwayTenMinutes": {"the manager was away", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now.Add(-10*time.Minute)), going(now.Add(-10*time.Minute)))}, Remove, 0},
 		"Drained":        {"the node is drained", View{Real: running(), Wanted: true, Cordoned: true, Mirror: mirror(t, asked(now), going(now))}, Remove, 0},

@@ -157,11 +157,9 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 	if step == Nothing && p.connection.State().ID() == "" {
 		return again, nil
 	}
-	if step == Nothing || step == Remove {
-		p.shown(key)
-	}
 	switch step {
 	case Show:
+		p.sayNotPassedOn(key, view, owner)
 		if now := Rank(view); rank == 0 && now < 0 {
 			p.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &now}, key)
 			return 0, nil
@@ -171,13 +169,19 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 		}
 		return p.show(ctx, key, view, owner)
 	case Remove:
-		p.sayNotPassedOn(view, owner)
+		p.shown(key)
+		p.sayNotPassedOn(key, view, owner)
 		return 0, p.remove(ctx, view.Mirror)
+	case Clear:
+		return 0, p.clear(ctx, view.Mirror)
 	case Delete:
-		return 0, p.passOn(ctx, key, view, owner)
+		err := p.passOn(ctx, key, view, owner)
+		p.failed(key, err)
+		return 0, err
 	case Taken:
 		return p.taken(owner, key)
 	case Nothing:
+		p.shown(key)
 	}
 	return after, nil
 }

@@ -25,17 +25,53 @@ const (
 // eventNodeTaken is an event on a ManagedCluster.
 const eventNodeTaken = "NodeNameTaken"
 
-// sayNotPassedOn says that a pod which a person has deleted is there again, if it is.
-func (p *pods) sayNotPassedOn(v View, owner *metav1.PartialObjectMetadata) {
-	if v.Real == nil || v.Mirror.DeletionTimestamp == nil || v.Mirror.Labels[stellarflow.LabelMirrorOf] != string(v.Real.GetUID()) || !Asked(v.Mirror) {
-		return
+// sayNotPassedOn says that a pod which a person has deleted is there again, if it is, and forgets that it was deleted.
+func (p *pods) sayNotPassedOn(key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) {
+	mirror, why := NotPassedOn(v)
+	p.known.Lock()
+	if v.Mirror == nil && p.deleted[key] == v.Deleted {
+		delete(p.deleted, key)
 	}
-	why := "that was more than a minute ago when it could be passed on: look whether it still is to go"
-	if v.Cordoned {
+	known := p.passed[key]
+	said := why == "" || known.said == mirror
+	if !said {
+		known.said, known.failed = mirror, ""
+		p.passed[key] = known
+	}
+	p.known.Unlock()
+	if !said {
+		p.Recorder.Eventf(owner, corev1.EventTypeWarning, eventNotDeleted, "pod %s on cluster %s is not deleted although it was here: %s, and delete it again",
+			v.Real.GetName(), string(v.Cluster), why)
+	}
+}
+
+// NotPassedOn returns why a deletion that admission saw asked for is not passed on, and the UID of the mirrored pod; empty if there is none, or if
+// the real pod goes or has ended.
+func NotPassedOn(v View) (mirror types.UID, why string) {
+	if v.Real == nil || !v.Wanted || v.archived() || v.Real.GetDeletionTimestamp() != nil {
+		return "", ""
+	}
+	deleted := v.Deleted
+	if v.Mirror != nil {
+		if _, noted := AskOf(v.Mirror); !noted || v.Mirror.DeletionTimestamp == nil {
+			return "", ""
+		}
+		deleted = Deletion{Mirror: v.Mirror.UID, UID: types.UID(v.Mirror.Labels[stellarflow.LabelMirrorOf]), Unsure: !Asked(v.Mirror)}
+	}
+	switch {
+	case deleted.UID != v.Real.GetUID():
+		return "", ""
+	case v.Cordoned:
 		why = "node " + NodeName(v.Cluster) + " is cordoned: uncordon it"
+	case deleted.Unsure:
+		why = fmt.Sprintf("that began %s or more after the hub was told of somebody's request, or with another grace period, and may be an eviction after a request that was refused: "+
+			"look whether it still is to go", within)
+	case v.Failed != "":
+		why = "for a minute that could not be passed on: " + v.Failed + ": mend that"
+	default:
+		why = "that was more than a minute ago when it could be passed on: look whether it still is to go"
 	}
-	p.Recorder.Eventf(owner, corev1.EventTypeWarning, eventNotDeleted, "pod %s on cluster %s is not deleted although it was here: %s, and delete it again",
-		v.Real.GetName(), string(v.Cluster), why)
+	return deleted.Mirror, why
 }
 
 // refused says on the Workflow that a pod is not shown.

@@ -24,6 +24,31 @@ type seen struct {
 	paced    time.Time // see pace
 }
 
+// passing is what is remembered of the deletion of a mirrored pod.
+type passing struct {
+	// note is what is said on the pod, since is when that was seen.
+	note  string
+	since time.Time
+	// failed is why it could not be passed on, said the UID of the mirrored pod of which it was said that it was not.
+	failed string
+	said   types.UID
+}
+
+// noted remembers since when a mirror is said to be deleted.
+func (p *pods) noted(key types.NamespacedName, mirror *corev1.Pod, now time.Time) time.Time {
+	p.known.Lock()
+	defer p.known.Unlock()
+	note, known := mirror.Annotations[stellarflow.AnnotationDeletion], p.passed[key]
+	if cluster, ours := MirrorOf(mirror); note == "" || !ours || cluster != p.connection.Name {
+		return time.Time{}
+	}
+	if known.note != note {
+		known.note, known.since = note, now
+		p.passed[key] = known
+	}
+	return known.since
+}
+
 // owner returns the hub copy of a pod's Workflow: the one that the hub's record places on this WEC as the Workflow that controls the pod.
 // A pod of a name that is not one of that Workflow's has none.
 func (p *pods) owner(ctx context.Context, pod metav1.Object) (*metav1.PartialObjectMetadata, bool) {
@@ -90,7 +115,8 @@ func (p *pods) observe(ctx context.Context, key types.NamespacedName) (View, *me
 	var mirror corev1.Pod
 	switch err := p.Shown.Get(ctx, key, &mirror); {
 	case err == nil:
-		v.Mirror = &mirror
+		v.Mirror, v.Noted = &mirror, p.noted(key, &mirror, v.Now)
+		_, v.Removed = p.removing.Load(mirror.UID)
 		hubCopy, _, placed := p.placed(ctx, wec.WorkflowOf(&mirror))
 		v.Stray = !placed || !metav1.IsControlledBy(&mirror, hubCopy)
 	case !apierrors.IsNotFound(err):
@@ -113,7 +139,7 @@ func (p *pods) observe(ctx context.Context, key types.NamespacedName) (View, *me
 	p.known.Lock()
 	defer p.known.Unlock()
 	known := p.read[key]
-	v.Read, v.ReadAt, v.Archived, v.Deleted = known.version, known.at, known.archived, p.deleted[key]
+	v.Read, v.ReadAt, v.Archived, v.Deleted, v.Failed = known.version, known.at, known.archived, p.deleted[key], p.passed[key].failed
 	return v, hubCopy, nil
 }
 
@@ -122,6 +148,7 @@ func (p *pods) forget(key types.NamespacedName, now time.Time) {
 	p.known.Lock()
 	defer p.known.Unlock()
 	delete(p.deleted, key)
+	delete(p.passed, key)
 	if known := p.read[key]; known.paced.After(now) {
 		p.read[key] = seen{paced: known.paced}
 	} else {

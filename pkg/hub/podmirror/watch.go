@@ -23,7 +23,7 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 		}
 	}
 	_, err := mirrors.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: enqueue, UpdateFunc: func(_, next any) { enqueue(next) },
+		AddFunc: enqueue, UpdateFunc: func(old, next any) { m.replaced(old, next); enqueue(next) },
 		DeleteFunc: func(gone any) {
 			if pod, ok := gone.(*corev1.Pod); ok { // else it is not known how it went
 				m.went(ctx, pod)
@@ -33,6 +33,7 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 			}
 			enqueue(gone)
 			if pod, ok := gone.(*corev1.Pod); ok { // its name is free for another cluster's
+				m.removing.Delete(pod.UID) // how it went may not be known
 				for _, p := range m.all() {
 					p.events.Forget(pod.UID)
 					p.queue.Add(client.ObjectKeyFromObject(pod))
@@ -68,6 +69,14 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 	return nil
 }
 
+// replaced forgets a mirror that went unseen: there is another one of its name.
+func (m *Mirrorer) replaced(old, next any) {
+	was, ok := old.(*corev1.Pod)
+	if is, found := next.(*corev1.Pod); ok && found && was.UID != is.UID {
+		m.removing.Delete(was.UID)
+	}
+}
+
 // where is what of a hub copy decides about its pods.
 type where struct {
 	workflow types.NamespacedName
@@ -97,14 +106,16 @@ func (m *Mirrorer) went(ctx context.Context, mirror *corev1.Pod) {
 	}
 	ask, asked := AskOf(mirror)
 	name, ours := MirrorOf(mirror)
-	if !ours || !asked || m.Now().Sub(ask.Time) >= within {
+	if !ours || !asked {
 		return
 	}
 	if p := m.of(name); p != nil {
 		p.known.Lock()
 		defer p.known.Unlock()
-		p.deleted[client.ObjectKeyFromObject(mirror)] = Deletion{UID: types.UID(mirror.Labels[stellarflow.LabelMirrorOf]), At: ask.Time, Grace: mirror.DeletionGracePeriodSeconds}
-	} else if hubCopy, _, placed := m.placedOn(ctx, wec.WorkflowOf(mirror), name); placed {
+		p.deleted[client.ObjectKeyFromObject(mirror)] = Deletion{
+			Mirror: mirror.UID, UID: types.UID(mirror.Labels[stellarflow.LabelMirrorOf]), At: ask.Time, Grace: mirror.DeletionGracePeriodSeconds, Unsure: !Asked(mirror),
+		}
+	} else if hubCopy, _, placed := m.placedOn(ctx, wec.WorkflowOf(mirror), name); placed && Asked(mirror) {
 		m.sayUnknown(hubCopy, mirror)
 	}
 }

@@ -2,6 +2,7 @@ package podmirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/hubcopy"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 // most bounds the mirrored pods of one cluster, which could say that any number of them are its Workflows'.
@@ -99,15 +102,42 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 // full reports whether as many pods are mirrored as may be.
 func (p *pods) full(ctx context.Context) bool { return len(p.mirrors(ctx)) >= most }
 
-// remove ends a mirror at once.
+// remove ends a mirror at once. One that it has not removed goes at somebody else's word, if it goes.
 func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
 	m.removing.Store(mirror.UID, true)
 	now := int64(0)
 	err := m.Hub.CoreV1().Pods(mirror.Namespace).Delete(ctx, mirror.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(mirror.UID))})
+	if err != nil {
+		m.removing.Delete(mirror.UID)
+	}
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("remove mirrored pod %s/%s: %w", mirror.Namespace, mirror.Name, err)
 	}
 	return nil
+}
+
+// clear takes off a mirror that it is deleted: the request was refused, and what deletes it later is something else.
+func (p *pods) clear(ctx context.Context, mirror *corev1.Pod) error {
+	raw, err := hubcopy.Marshal(append(hubcopy.Unchanged(mirror), hubcopy.Set(mirror, "annotations", map[string]*string{stellarflow.AnnotationDeletion: nil})...))
+	if err == nil {
+		_, err = p.Hub.CoreV1().Pods(mirror.Namespace).Patch(ctx, mirror.Name, hubcopy.PatchType, raw, metav1.PatchOptions{FieldManager: "stellarflow-hub"})
+	}
+	if err = hubcopy.Classify(err); err != nil && !apierrors.IsNotFound(err) && !errors.Is(err, hubcopy.ErrLostRace) { // else the cache will show it
+		return fmt.Errorf("take off mirrored pod %s/%s that it is deleted: %w", mirror.Namespace, mirror.Name, err)
+	}
+	return nil
+}
+
+// failed remembers why a deletion could not be passed on, nil if it was.
+func (p *pods) failed(key types.NamespacedName, err error) {
+	p.known.Lock()
+	defer p.known.Unlock()
+	known := p.passed[key]
+	known.failed = ""
+	if err != nil {
+		known.failed = oneLine(wec.Plain(err))
+	}
+	p.passed[key] = known
 }
 
 // passOn deletes the real pod, as a person has deleted its mirror.
