@@ -37,7 +37,7 @@ type Target struct {
 	// Check asks the cluster now whether the real pod is the one that is meant: exec, attach and port-forward wait for it, logs do not. Its
 	// error is the caller's answer: 404 if it is a NotFound of an API server, 409 if it is anything else about the pod. Nil for no check.
 	Check func(ctx context.Context) error
-	// Done is closed when streams are to end: the cluster has left, or the pod is not to be seen any more. Nil for never.
+	// Done is closed when streams are to end: the cluster has left, or the pods of the Workflow are not to be seen any more. Nil for never.
 	Done <-chan struct{}
 }
 
