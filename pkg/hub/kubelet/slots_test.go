@@ -51,9 +51,14 @@ func TestEachLimit(t *testing.T) {
 		"All":              {Limits{3, 2, 2}, []pod{{"a", "x"}, {"b", "y"}, {"a", "y"}}, pod{"b", "x"}, "the hub has 3 streams to pods of other clusters open"},
 		"Cluster":          {Limits{9, 2, 9}, []pod{{"a", "x"}, {"a", "y"}, {"b", "x"}}, pod{"a", "z"}, "the hub has 2 streams to pods of cluster a open"},
 		"OtherCluster":     {Limits{9, 2, 9}, []pod{{"a", "x"}, {"a", "y"}, {"b", "x"}}, pod{"b", "z"}, ""},
-		"Namespace":        {Limits{9, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}}, pod{"c", "x"}, "the hub has 2 streams to pods of namespace x on other clusters open"},
-		"OtherNamespace":   {Limits{9, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}}, pod{"a", "y"}, ""},
-		"DefaultNamespace": {DefaultLimits(), slices.Repeat([]pod{{"a", "x"}}, 100), pod{"a", "x"}, "the hub has 100 streams to pods of namespace x on other clusters open"},
+		"Namespace":        {Limits{5, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}, {"a", "z"}}, pod{"c", "x"}, "the hub has 2 streams to pods of namespace x on other clusters open"},
+		"OfOneCluster":     {Limits{9, 5, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}, {"a", "y"}, {"a", "z"}}, pod{"a", "x"}, "the hub has 2 streams to pods of namespace x on other clusters open"},
+		"OfAnotherCluster": {Limits{9, 5, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "y"}, {"a", "y"}, {"a", "z"}}, pod{"b", "x"}, ""},
+		"OtherNamespace":   {Limits{5, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "x"}, {"a", "y"}}, pod{"a", "y"}, ""},
+		"Plenty":           {Limits{9, 9, 2}, []pod{{"a", "x"}, {"b", "x"}, {"a", "x"}}, pod{"c", "x"}, ""},
+		"DefaultWide":      {DefaultLimits(), slices.Repeat([]pod{{"a", "x"}}, 199), pod{"a", "x"}, ""},
+		"DefaultNamespace": {DefaultLimits(), slices.Repeat([]pod{{"a", "x"}}, 200), pod{"a", "x"}, "the hub has 200 streams to pods of namespace x on other clusters open"},
+		"DefaultOthers":    {DefaultLimits(), slices.Repeat([]pod{{"a", "x"}}, 200), pod{"a", "y"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &slots{limits: tc.limits}
