@@ -241,6 +241,9 @@ func (w whole) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (r *refusal) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.code == http.StatusUnauthorized || r.code == http.StatusForbidden { // who may do nothing holds no connection
+		w.Header().Set("Connection", "close")
+	}
 	w.WriteHeader(r.code)
 	_, _ = io.WriteString(w, r.text) //nolint:gosec // plain text, and never taken for anything else
 }

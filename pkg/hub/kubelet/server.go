@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/net/netutil"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
@@ -125,7 +126,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	var kept sync.WaitGroup
 	kept.Go(func() { s.keep(ctx, signs) })
 	ended := make(chan error, 1)
-	go func() { ended <- server.ServeTLS(listener, "", "") }()
+	go func() { ended <- server.ServeTLS(netutil.LimitListener(listener, s.Limits.connections()), "", "") }()
 	var err error
 	select {
 	case err = <-ended:

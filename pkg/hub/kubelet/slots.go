@@ -23,6 +23,9 @@ func plenty(most int) int { return most - most/5 }
 // DefaultLimits are those of a hub manager with the memory of config/hub.
 func DefaultLimits() Limits { return Limits{All: 1000, Cluster: 250, Namespace: 100} }
 
+// connections is how many connections there may be at once, those of nobody too: every stream has one, and a fourth as many are refused, idle or begin.
+func (l Limits) connections() int { return l.All + max(l.All/4, 1) }
+
 // slots counts the streams.
 type slots struct {
 	limits  Limits

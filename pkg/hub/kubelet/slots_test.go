@@ -1,11 +1,16 @@
 package kubelet
 
 import (
+	"bufio"
+	"crypto/tls"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -87,5 +92,65 @@ func TestEachLimit(t *testing.T) {
 				t.Errorf("%d are left: %v %v", s.all, s.open, s.namespaces)
 			}
 		})
+	}
+}
+
+// TestConnections: who may do nothing keeps no connection, and of those that say nothing there are no more than a few beside those of all streams.
+func TestConnections(t *testing.T) {
+	e := start(t, says("x"), func(s *Server, _ placed) { s.Limits = Limits{All: 2, Cluster: 2, Namespace: 2} })
+	dial := func(who *tls.Certificate) (*tls.Conn, error) {
+		config := &tls.Config{RootCAs: e.serving, ServerName: "127.0.0.1"}
+		if who != nil {
+			config.Certificates = []tls.Certificate{*who}
+		}
+		plain, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", e.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = plain.Close() })
+		connection := tls.Client(plain, config)
+		_ = connection.SetDeadline(time.Now().Add(20 * time.Second))
+		return connection, connection.HandshakeContext(t.Context())
+	}
+	for code, who := range map[int]*tls.Certificate{401: nil, 403: person(t, e.clients, "nobody")} {
+		connection, err := dial(who)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(connection, "GET "+logOfA+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		read := bufio.NewReader(connection)
+		response, err := http.ReadResponse(read, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _ = io.Copy(io.Discard, response.Body); response.StatusCode != code || !response.Close {
+			t.Errorf("%d, and the connection is to be closed: %v; want %d", response.StatusCode, response.Close, code)
+		}
+		_ = response.Body.Close()
+		if _, err := read.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("after %d the connection is left: %v", code, err)
+		}
+	}
+	var open []*tls.Conn
+	e.eventually("room for all streams and one more", func() bool {
+		connection, err := dial(nil)
+		if err == nil {
+			open = append(open, connection)
+		}
+		return len(open) == 3
+	})
+	waits := make(chan error, 1)
+	go func() {
+		_, err := dial(nil)
+		waits <- err
+	}()
+	select {
+	case err := <-waits:
+		t.Errorf("one more is accepted: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	_ = open[0].Close()
+	if err := <-waits; err != nil {
+		t.Errorf("it is not accepted when there is room: %v", err)
 	}
 }
