@@ -175,7 +175,7 @@ func TestMirroredPodsOfAClusterThatIsAway(t *testing.T) {
 	e.wantAnswer(t, who, "/containerLogs/main", http.StatusBadGateway, "its logs are shown when it is back")
 
 	m.forge(t, "hello-elsewhere", real.UID, func(p *corev1.Pod) {
-		p.Labels[stellarflow.LabelCluster], p.Spec.NodeName = "cluster2", podmirror.NodeName("cluster2")
+		p.Labels[stellarflow.LabelCluster], p.Spec.NodeName = "cluster3", podmirror.NodeName("cluster3") // nothing else is known of it
 	})
 	m.forge(t, "hello-stray", real.UID, func(p *corev1.Pod) { p.OwnerReferences[0].UID = "another" })
 	for _, name := range []string{"hello-elsewhere", "hello-stray"} {
