@@ -146,7 +146,7 @@ func TestConnections(t *testing.T) {
 	}()
 	select {
 	case err := <-waits:
-		t.Errorf("one more is accepted: %v", err)
+		t.Fatalf("one more is accepted: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	_ = open[0].Close()
