@@ -101,9 +101,10 @@ func (f found) Find(ctx context.Context, pod types.NamespacedName) (kubelet.Targ
 	if !ok {
 		return kubelet.Target{}, false
 	}
-	name := where.Connection.Name
-	return kubelet.Target{
-		Cluster: name, Node: podmirror.NodeName(name), UID: where.UID, Streams: where.Connection.Clients.Streams(), Done: where.Left,
-		Check: func(ctx context.Context) error { return f.mirrorer.Check(ctx, pod, where) },
-	}, true
+	target := kubelet.Target{Cluster: where.Cluster, Node: podmirror.NodeName(where.Cluster), UID: where.UID, Done: where.Done}
+	if where.Connection != nil {
+		target.Streams = where.Connection.Clients.Streams()
+		target.Check = func(ctx context.Context) error { return f.mirrorer.Check(ctx, pod, where) }
+	}
+	return target, true
 }

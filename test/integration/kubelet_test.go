@@ -141,18 +141,32 @@ func (s *server) runningPod(t *testing.T, ns string) string {
 // port-forward switch to a protocol in which it says it.
 func (s *server) node(t *testing.T, word string) string {
 	t.Helper()
-	node := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return s.nodeOf(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {
 			_, _ = fmt.Fprintf(w, "%s%s\n", word, r.URL)
 			return
 		}
-		connection, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
+		if connection := switched(w, r); connection != nil {
+			_, _ = fmt.Fprintf(connection, "%s%s\n", word, r.URL)
+			_ = connection.Close()
 		}
-		_, _ = fmt.Fprintf(connection, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n%s%s\n", r.Header.Get("Upgrade"), word, r.URL)
-		_ = connection.Close()
-	}))
+	})
+}
+
+// switched is a connection that has switched to the protocol that the request wants, nil if it could not.
+func switched(w http.ResponseWriter, r *http.Request) net.Conn {
+	connection, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil
+	}
+	_, _ = fmt.Fprintf(connection, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n", r.Header.Get("Upgrade"))
+	return connection
+}
+
+// nodeOf makes a Node with a kubelet.
+func (s *server) nodeOf(t *testing.T, kubelet http.HandlerFunc) string {
+	t.Helper()
+	node := httptest.NewTLSServer(kubelet)
 	t.Cleanup(node.Close)
 	host, port, err := net.SplitHostPort(node.Listener.Addr().String())
 	if err != nil {
@@ -194,6 +208,22 @@ func (e *endpoint) certificate(name string, groups ...string) *tls.Certificate {
 // ask asks for something of the pod: /exec/main?query is /exec/NAMESPACE/POD/main?query. It returns the status and what is said.
 func (e *endpoint) ask(ctx context.Context, who *tls.Certificate, method, what string) (int, string) {
 	e.t.Helper()
+	connection, read, response := e.request(ctx, who, method, what)
+	defer func() { _, _ = connection.Close(), response.Body.Close() }()
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		line, _ := read.ReadString('\n')
+		return response.StatusCode, line
+	}
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return response.StatusCode, string(raw)
+}
+
+// request asks for something as ask does. It returns what an answer that switches protocols is read from, too.
+func (e *endpoint) request(ctx context.Context, who *tls.Certificate, method, what string) (net.Conn, *bufio.Reader, *http.Response) {
+	e.t.Helper()
 	config := &tls.Config{RootCAs: e.authorities}
 	if who != nil {
 		config.Certificates = []tls.Certificate{*who}
@@ -202,7 +232,6 @@ func (e *endpoint) ask(ctx context.Context, who *tls.Certificate, method, what s
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	defer func() { _ = connection.Close() }()
 	_ = connection.SetDeadline(time.Now().Add(20 * time.Second))
 	what, query, _ := strings.Cut(what, "?")
 	parts := strings.SplitN(what, "/", 3)
@@ -226,16 +255,7 @@ func (e *endpoint) ask(ctx context.Context, who *tls.Certificate, method, what s
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode == http.StatusSwitchingProtocols {
-		line, _ := read.ReadString('\n')
-		return response.StatusCode, line
-	}
-	raw, err := io.ReadAll(response.Body)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	return response.StatusCode, string(raw)
+	return connection, read, response
 }
 
 // TestKubelet: with a real API server's certificates, its CAs and its word on rights, and with another one that has the pod, logs and exec

@@ -119,7 +119,7 @@ func (r relay) checked(ctx context.Context) *refusal {
 func (r relay) unanswered(ctx context.Context, err error) *refusal {
 	switch {
 	case errors.Is(context.Cause(ctx), errGone):
-		return &refusal{http.StatusNotFound, fmt.Sprintf("cluster %s: pod %s: %v: it is gone, its Workflow has moved, or the cluster has left", r.cluster, r.ask.pod, errGone)}
+		return &refusal{http.StatusNotFound, fmt.Sprintf("cluster %s: pod %s: %v: its Workflow has left the cluster or is gone, its policy shows no pods, or the cluster has left", r.cluster, r.ask.pod, errGone)}
 	case ctx.Err() != nil:
 		return &refusal{http.StatusServiceUnavailable, fmt.Sprintf("cluster %s: pod %s: this hub manager ends: try again in some seconds", r.cluster, r.ask.pod)}
 	}
@@ -241,6 +241,9 @@ func (w whole) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (r *refusal) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.code == http.StatusUnauthorized || r.code == http.StatusForbidden { // who may do nothing holds no connection
+		w.Header().Set("Connection", "close")
+	}
 	w.WriteHeader(r.code)
 	_, _ = io.WriteString(w, r.text) //nolint:gosec // plain text, and never taken for anything else
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/net/netutil"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
@@ -37,7 +38,7 @@ type Target struct {
 	// Check asks the cluster now whether the real pod is the one that is meant: exec, attach and port-forward wait for it, logs do not. Its
 	// error is the caller's answer: 404 if it is a NotFound of an API server, 409 if it is anything else about the pod. Nil for no check.
 	Check func(ctx context.Context) error
-	// Done is closed when streams are to end: the cluster has left, or the pod is not to be seen any more. Nil for never.
+	// Done is closed when streams are to end: the cluster has left, or the pods of the Workflow are not to be seen any more. Nil for never.
 	Done <-chan struct{}
 }
 
@@ -125,7 +126,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	var kept sync.WaitGroup
 	kept.Go(func() { s.keep(ctx, signs) })
 	ended := make(chan error, 1)
-	go func() { ended <- server.ServeTLS(listener, "", "") }()
+	go func() { ended <- server.ServeTLS(netutil.LimitListener(listener, s.Limits.connections()), "", "") }()
 	var err error
 	select {
 	case err = <-ended:

@@ -11,13 +11,20 @@ import (
 
 // Limits bound how many streams there are at once. A stream costs some 150 KiB: TLS on both sides, and what is copied.
 type Limits struct {
-	// All is for the hub, Cluster for each cluster, so that one which hangs does not take every stream, and Namespace for the pods of each
-	// namespace, wherever they run, so that one person does not.
+	// All is for the hub, Cluster for each cluster, so that one which hangs does not take every stream. Of both the last fifth is kept for
+	// namespaces whose pods, wherever they run, have fewer than Namespace, so that one person does not. Others may have all the rest: who follows a
+	// Workflow is not told of the pods that were refused (argo-workflows v3.7.18 util/logs/workflow-logger.go).
 	All, Cluster, Namespace int
 }
 
+// plenty is how many of so many streams anybody may have.
+func plenty(most int) int { return most - most/5 }
+
 // DefaultLimits are those of a hub manager with the memory of config/hub.
 func DefaultLimits() Limits { return Limits{All: 1000, Cluster: 250, Namespace: 100} }
+
+// connections is how many connections there may be at once, those of nobody too: every stream has one, and a fourth as many are refused, idle or begin.
+func (l Limits) connections() int { return l.All + max(l.All/4, 1) }
 
 // slots counts the streams.
 type slots struct {
@@ -38,15 +45,17 @@ func (s *slots) take(cluster stellarflow.ClusterName, namespace string, k kind) 
 	for _, n := range s.open[cluster] {
 		ofCluster += n
 	}
+	short := s.all >= plenty(s.limits.All) || ofCluster >= plenty(s.limits.Cluster)
 	for _, limit := range []struct {
-		open, most int
-		to         string
+		open    int
+		reached bool
+		to      string
 	}{
-		{s.all, s.limits.All, "pods of other clusters"},
-		{ofCluster, s.limits.Cluster, "pods of cluster " + string(cluster)},
-		{s.namespaces[namespace], s.limits.Namespace, "pods of namespace " + namespace + " on other clusters"},
+		{s.all, s.all >= s.limits.All, "pods of other clusters"},
+		{ofCluster, ofCluster >= s.limits.Cluster, "pods of cluster " + string(cluster)},
+		{s.namespaces[namespace], short && s.namespaces[namespace] >= s.limits.Namespace, "pods of namespace " + namespace + " on other clusters"},
 	} {
-		if limit.open >= limit.most {
+		if limit.reached {
 			return nil, &refusal{http.StatusTooManyRequests, fmt.Sprintf(
 				"the hub has %d streams to %s open, and no more are allowed at once: end some (each log that is followed is one) and try again", limit.open, limit.to)}
 		}

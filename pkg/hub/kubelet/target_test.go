@@ -118,7 +118,7 @@ func TestDone(t *testing.T) {
 			t.Error("the caller's connection is left")
 		}
 	})
-	const gone = "cluster cluster1: pod argo/a: the pod is not to be seen any more: it is gone, its Workflow has moved, or the cluster has left"
+	const gone = "cluster cluster1: pod argo/a: the pod is not to be seen any more: its Workflow has left the cluster or is gone, its policy shows no pods, or the cluster has left"
 	t.Run("Unanswered", func(t *testing.T) {
 		done := make(chan struct{})
 		e := start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

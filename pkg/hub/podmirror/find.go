@@ -10,15 +10,19 @@ import (
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/cluster"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 // Found is where a mirrored pod really runs.
 type Found struct {
+	Cluster stellarflow.ClusterName
+	// Connection is nil while it is not known which pods the WEC has: it was not reached since the start, or has no credential.
 	Connection *cluster.Connection
 	// UID is the real pod's.
 	UID types.UID
-	// Left is closed when the WEC is followed no more.
-	Left <-chan struct{}
+	// Done is closed when the pod is not to be seen any more: its Workflow is not placed there any more, was given up or has gone, its policy lets
+	// nobody see its pods, or the WEC has left.
+	Done <-chan struct{}
 }
 
 // Find returns where the pod runs that is mirrored under a name. It is false if the hub's record places no Workflow there that controls the
@@ -29,20 +33,33 @@ func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (Found, b
 		return Found{}, false
 	}
 	name, ours := MirrorOf(&mirror)
-	p := m.of(name)
-	if !ours || p == nil {
+	hubCopy, err := m.Copies.Cached(ctx, wec.WorkflowOf(&mirror))
+	if !ours || err != nil || hubCopy == nil || !metav1.IsControlledBy(&mirror, hubCopy) {
 		return Found{}, false
+	}
+	at := placed(hubCopy)
+	if at.cluster != name || at.wecUID == "" {
+		return Found{}, false
+	}
+	found := Found{Cluster: name, UID: types.UID(mirror.Labels[stellarflow.LabelMirrorOf]), Done: m.access.until(at)}
+	if !m.allowed(ctx, at) { // asked after that, so that no end is missed
+		return Found{}, false
+	}
+	p := m.of(name)
+	if p == nil {
+		return found, true
 	}
 	watch := p.watch.Load()
 	if watch == nil {
-		return Found{}, false
+		return found, true
 	}
 	pod := watch.Get(key)
-	if pod == nil || string(pod.UID) != mirror.Labels[stellarflow.LabelMirrorOf] {
+	if pod == nil || pod.UID != found.UID {
 		return Found{}, false
 	}
-	hubCopy, owned := p.owner(ctx, pod)
-	return Found{p.connection, pod.UID, p.left}, owned && p.wanted(ctx, hubCopy)
+	found.Connection = p.connection
+	_, owned := p.owner(ctx, pod)
+	return found, owned
 }
 
 // Check reports whether the pod that Find has found is still what runs under its name on its WEC: that is asked there.

@@ -44,6 +44,7 @@ type Mirrorer struct {
 	clusters map[stellarflow.ClusterName]*pods
 	removing sync.Map // UIDs of mirrors that this process has removed itself
 	unseen   unseen
+	access   access
 }
 
 // pods are those of one WEC.
@@ -53,7 +54,6 @@ type pods struct {
 	queue      queue
 	watch      atomic.Pointer[wec.Watch] // complete, though it may be lost
 	events     *events.Mirror
-	left       chan struct{} // closed at the end of Follow
 
 	known   sync.Mutex
 	read    map[types.NamespacedName]seen
@@ -64,7 +64,7 @@ type pods struct {
 // Follow mirrors the pods of one WEC until ctx ends. It is a cluster.Fleet's Companion.
 func (m *Mirrorer) Follow(ctx context.Context, connection *cluster.Connection) {
 	p := &pods{
-		Mirrorer: m, connection: connection, left: make(chan struct{}), read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{},
+		Mirrorer: m, connection: connection, read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{},
 		passed: map[types.NamespacedName]passing{}, queue: newQueue(),
 	}
 	p.events = events.New(events.Options{
@@ -93,7 +93,7 @@ func (p *pods) join() {
 
 // leave lets it forget them.
 func (p *pods) leave() {
-	close(p.left)
+	defer p.access.end(func(at where) bool { return at.cluster == p.connection.Name }) // after it is forgotten: nobody begins any more
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.clusters[p.connection.Name] == p {

@@ -60,6 +60,7 @@ func (p *pods) follow(ctx context.Context) error {
 
 // enqueueAll asks for a pass over every pod that is there or is shown.
 func (p *pods) enqueueAll(ctx context.Context) {
+	p.endAccess(ctx)
 	if watch := p.watch.Load(); watch != nil {
 		for _, pod := range watch.List() {
 			if _, ours := p.owner(ctx, pod); ours {

@@ -77,10 +77,10 @@ func (m *Mirrorer) placedOn(ctx context.Context, workflow types.NamespacedName, 
 }
 
 // wanted reports whether the policy that has placed a Workflow lets its pods be mirrored.
-func (p *pods) wanted(ctx context.Context, hubCopy metav1.Object) bool {
+func (m *Mirrorer) wanted(ctx context.Context, hubCopy metav1.Object) bool {
 	placement, _ := stellarflow.PlacementOf(hubCopy)
 	var policy v1alpha1.BindingPolicy
-	err := p.Policies.Get(ctx, types.NamespacedName{Name: placement.Policy}, &policy)
+	err := m.Policies.Get(ctx, types.NamespacedName{Name: placement.Policy}, &policy)
 	return err != nil || policy.Annotations[stellarflow.AnnotationMirrorPods] != "false"
 }
 

@@ -47,10 +47,14 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 	_, err = workflows.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, next any) {
 		before, after := placed(old), placed(next)
 		if before != after {
+			m.endAccess(ctx, before.workflow, after.workflow)
 			m.enqueueWorkflow(ctx, before)
 			m.enqueueWorkflow(ctx, after)
 		}
-	}, DeleteFunc: func(gone any) { m.enqueueWorkflow(ctx, placed(gone)) }})
+	}, DeleteFunc: func(gone any) {
+		m.endAccess(ctx, placed(gone).workflow)
+		m.enqueueWorkflow(ctx, placed(gone))
+	}})
 	if err != nil {
 		return fmt.Errorf("watch the Workflows: %w", err)
 	}
@@ -58,6 +62,7 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 		before, _ := old.(metav1.Object)
 		after, _ := next.(metav1.Object)
 		if before != nil && after != nil && before.GetAnnotations()[stellarflow.AnnotationMirrorPods] != after.GetAnnotations()[stellarflow.AnnotationMirrorPods] {
+			m.endAccess(ctx)
 			for _, p := range m.all() {
 				p.enqueueAll(ctx)
 			}
