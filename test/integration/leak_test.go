@@ -55,17 +55,17 @@ func TestNothingLeaks(t *testing.T) {
 		there[name] = mirroring{clusters: c, ns: ns}.runOn(t, name, "of-"+name)
 		node := there[name].wec.node(t, "")
 		for i := range leakPods {
-			there[name].begin(t, fmt.Sprintf("of-%s-%d", name, i), func(p *corev1.Pod) { p.Spec.NodeName = node })
+			there[name].begin(t, fmt.Sprintf("of-%s-12345%d", name, i), func(p *corev1.Pod) { p.Spec.NodeName = node })
 		}
 	}
-	e.pod = "of-cluster1-0"
+	e.pod = "of-cluster1-123450"
 	speaks := there["cluster1"].real(t, e.pod)
 	said.say(t, speaks, "leak.1", "begins", 1)
 	inPlay := func() {
 		t.Helper()
 		for name, m := range there {
 			for i := range leakPods {
-				m.waitMirror(t, fmt.Sprintf("of-%s-%d", name, i), "its mirror", shows(corev1.PodRunning))
+				m.waitMirror(t, fmt.Sprintf("of-%s-12345%d", name, i), "its mirror", shows(corev1.PodRunning))
 			}
 		}
 		eventually(t, "the log of a pod", func(ctx context.Context) (bool, string) {

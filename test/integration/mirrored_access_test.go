@@ -113,10 +113,10 @@ func TestMirroredPodsThatAreNotReached(t *testing.T) {
 		"db-0":                        {"no pod of the Workflow has this name", func(*corev1.Pod) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			real := m.begin(t, name, there, tc.change)
-			seen := m.begin(t, "hello-after--1234567890"+name, there)
+			pod := m.begin(t, name, there, tc.change)
+			seen := m.begin(t, "hello-after-"+name+"-1234567890", there)
 			m.waitMirror(t, seen.Name, "the mirror of one that came later", shows(corev1.PodRunning))
-			m.forge(t, name, real.UID)
+			m.forge(t, name, pod.UID)
 			m.waitMirror(t, name, "its end, which waits", goes)
 			asks(t, name, false)
 		})
@@ -152,7 +152,7 @@ func TestMirroredPodsOfAClusterThatIsAway(t *testing.T) {
 	options := managerOptions{kubelet: freeAddress(t), wecTransport: net.wrap}
 	c, manager, ns := setUp(t, options)
 	m := mirroring{clusters: c, ns: ns}.run(t, "hello")
-	real := m.begin(t, "hello-a-1234567890", onNode(m.wec.node(t, "")))
+	pod := m.begin(t, "hello-a-1234567890", onNode(m.wec.node(t, "")))
 	m.waitMirror(t, "hello-a-1234567890", "the mirror", shows(corev1.PodRunning))
 	e, who := m.endpoint(t, options.kubelet, "hello-a-1234567890")
 	says := func(t *testing.T, pod string, code int, says string) {
@@ -174,10 +174,10 @@ func TestMirroredPodsOfAClusterThatIsAway(t *testing.T) {
 	says(t, "hello-a-1234567890", http.StatusBadGateway, away)
 	e.wantAnswer(t, who, "/containerLogs/main", http.StatusBadGateway, "its logs are shown when it is back")
 
-	m.forge(t, "hello-elsewhere-1234567890", real.UID, func(p *corev1.Pod) {
+	m.forge(t, "hello-elsewhere-1234567890", pod.UID, func(p *corev1.Pod) {
 		p.Labels[stellarflow.LabelCluster], p.Spec.NodeName = "cluster3", podmirror.NodeName("cluster3") // nothing else is known of it
 	})
-	m.forge(t, "hello-stray-1234567890", real.UID, func(p *corev1.Pod) { p.OwnerReferences[0].UID = "another" })
+	m.forge(t, "hello-stray-1234567890", pod.UID, func(p *corev1.Pod) { p.OwnerReferences[0].UID = "another" })
 	for _, name := range []string{"hello-elsewhere-1234567890", "hello-stray-1234567890"} {
 		m.waitMirror(t, name, "its end, which waits", goes)
 		says(t, name, http.StatusNotFound, unknown)
@@ -190,7 +190,7 @@ func TestMirroredPodsOfAClusterThatIsAway(t *testing.T) {
 		err := m.hub.client.Get(ctx, types.NamespacedName{Name: "cluster1"}, &managed)
 		return err == nil && strings.Contains(fmt.Sprint(managed.Status.Conditions), "there is no credential for it"), fmt.Sprint(managed.Status.Conditions, err)
 	})
-	says(t, "hello-a-1234567890", http.StatusBadGateway, away+ns+"/hello-a: there is no connection")
+	says(t, "hello-a-1234567890", http.StatusBadGateway, away+ns+"/hello-a-1234567890: there is no connection")
 
 	m.hold(t, "hello-a-1234567890", `["example.com/held"]`)
 	defer m.release(t, "hello-a-1234567890")

@@ -112,15 +112,7 @@ func TestShortenedDeletionsOfMirroredPods(t *testing.T) {
 func TestDeletionsOfMirroredPodsThatAreNotPassedOn(t *testing.T) {
 	var later, refusals atomic.Int64 // later: for how long everybody's clocks are said to be ahead
 	c := sharedClusters(t)
-	dates := func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(r *http.Request) (*http.Response, error) {
-			response, err := next.RoundTrip(r)
-			if err == nil {
-				response.Header.Set("Date", time.Now().Add(time.Duration(later.Load())).UTC().Format(http.TimeFormat))
-			}
-			return response, err
-		})
-	}
+	dates := dates(func() time.Duration { return time.Duration(later.Load()) })
 	c, _, ns := setUp(t, managerOptions{
 		kubelet: freeAddress(t), webhook: c.serveWebhook(t), hubTransport: dates,
 		wecTransport: func(next http.RoundTripper) http.RoundTripper {

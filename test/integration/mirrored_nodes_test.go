@@ -97,6 +97,7 @@ func TestMirroredPodsWithoutCredential(t *testing.T) {
 
 	manager.stop()
 	later := shifted(10 * time.Minute)
+	later.hubTransport = later.wecTransport // so late is it on the hub too
 	later.kubelet, later.webhook = freeAddress(t), options.webhook
 	startManager(t, c, later)
 	m.waitMirror(t, "hello-person-1234567890", "its end", noPod)

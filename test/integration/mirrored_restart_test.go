@@ -59,9 +59,11 @@ func TestMirroredPodsAfterARestart(t *testing.T) {
 		m.begin(t, fmt.Sprintf("hello-new-12345%d", i))
 	}
 	var read reads
-	startManager(t, m.clusters, managerOptions{
-		kubelet: freeAddress(t), wecTransport: read.wrap, now: func() time.Time { return time.Now().Add(time.Hour) }, // to which all of them are old
-	})
+	later := shifted(time.Hour) // by when all of them are old
+	dates := later.wecTransport
+	later.hubTransport, later.wecTransport = dates, func(next http.RoundTripper) http.RoundTripper { return dates(read.wrap(next)) }
+	later.kubelet = freeAddress(t)
+	startManager(t, m.clusters, later)
 	for i := range 3 {
 		name := fmt.Sprintf("hello-new-12345%d", i)
 		m.waitMirror(t, name, "the mirror", shows(corev1.PodRunning))

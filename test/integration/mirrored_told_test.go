@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,10 +28,11 @@ func TestMirroredPodsAreTold(t *testing.T) {
 
 // TestLeasesOfVirtualNodes: the Lease of a virtual Node is renewed again and again, also of a cluster that is away.
 func TestLeasesOfVirtualNodes(t *testing.T) {
-	var ahead atomic.Int64 // of the manager's clock: nobody waits for it
+	var ahead atomic.Int64 // of everybody's clocks: nobody waits for them
+	dates := dates(func() time.Duration { return time.Duration(ahead.Load()) })
 	var net network
 	last := time.Now() // another manager's Lease may be there
-	c, _, _ := setUp(t, managerOptions{kubelet: freeAddress(t), wecTransport: net.wrap, now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	c, _, _ := setUp(t, managerOptions{kubelet: freeAddress(t), hubTransport: dates, wecTransport: func(next http.RoundTripper) http.RoundTripper { return dates(net.wrap(next)) }, now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
 	c.condition(t, "cluster1", withReason("Ready"))
 	renewed := func(what string) {
 		t.Helper()

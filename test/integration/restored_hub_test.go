@@ -40,16 +40,21 @@ func (c *clusters) annotateLease(t *testing.T, cluster string, annotations map[s
 // shifted is a manager, and the WECs, whose clocks differ from that of the hub's API server.
 func shifted(by time.Duration) managerOptions {
 	return managerOptions{
-		now: func() time.Time { return time.Now().Add(by) },
-		wecTransport: func(next http.RoundTripper) http.RoundTripper {
-			return roundTripper(func(r *http.Request) (*http.Response, error) {
-				response, err := next.RoundTrip(r)
-				if err == nil {
-					response.Header.Set("Date", time.Now().Add(by).UTC().Format(http.TimeFormat))
-				}
-				return response, err
-			})
-		},
+		now:          func() time.Time { return time.Now().Add(by) },
+		wecTransport: dates(func() time.Duration { return by }),
+	}
+}
+
+// dates is a transport to servers whose clocks are ahead.
+func dates(ahead func() time.Duration) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(r)
+			if err == nil {
+				response.Header.Set("Date", time.Now().Add(ahead()).UTC().Format(http.TimeFormat))
+			}
+			return response, err
+		})
 	}
 }
 

@@ -302,42 +302,49 @@ func (n *Nodes) sweep(ctx context.Context, connected map[stellarflow.ClusterName
 			return fmt.Errorf("list what stands for clusters: %w", err)
 		}
 	}
-	checked := map[stellarflow.ClusterName]bool{}
-	check := func(name stellarflow.ClusterName) (bool, error) {
-		if gone, known := checked[name]; known {
+	known := map[stellarflow.ClusterName]bool{}
+	gone := func(name stellarflow.ClusterName) (bool, error) {
+		if gone, found := known[name]; found {
 			return gone, nil
 		}
 		gone, err := n.gone(ctx, name, connected)
 		if err == nil {
-			checked[name] = gone
+			known[name] = gone
 		}
 		return gone, err
 	}
+	return errors.Join(n.sweepMirrors(ctx, mirrors.Items, connected, gone), n.sweepNodes(ctx, nodes.Items, gone))
+}
+
+func (n *Nodes) sweepMirrors(ctx context.Context, mirrors []corev1.Pod, connected map[stellarflow.ClusterName]cluster.State, gone func(stellarflow.ClusterName) (bool, error)) error {
 	var problems []error
-	for i := range mirrors.Items {
-		mirror := &mirrors.Items[i]
-		name, ours := MirrorOf(mirror)
+	for i := range mirrors {
+		name, ours := MirrorOf(&mirrors[i])
 		if !ours {
 			continue
 		}
-		gone, err := check(name)
-		if err == nil && gone {
-			err = n.Mirrorer.remove(ctx, mirror)
+		left, err := gone(name)
+		if err == nil && left {
+			err = n.Mirrorer.remove(ctx, &mirrors[i])
 		} else if state, found := connected[name]; err == nil && (!found || state.Tried && !state.Connected) {
-			err = n.Mirrorer.settle(ctx, mirror)
+			err = n.Mirrorer.settle(ctx, &mirrors[i])
 		}
 		problems = append(problems, err)
 	}
-	for i := range nodes.Items {
-		node := &nodes.Items[i]
-		name, ours := OfCluster(node)
+	return errors.Join(problems...)
+}
+
+func (n *Nodes) sweepNodes(ctx context.Context, nodes []corev1.Node, gone func(stellarflow.ClusterName) (bool, error)) error {
+	var problems []error
+	for i := range nodes {
+		name, ours := OfCluster(&nodes[i])
 		if !ours {
 			continue
 		}
-		gone, err := check(name)
-		if err == nil && gone {
+		left, err := gone(name)
+		if err == nil && left {
 			delete(n.renewed, name)
-			err = client.IgnoreNotFound(n.Hub.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(node.UID))}))
+			err = client.IgnoreNotFound(n.Hub.CoreV1().Nodes().Delete(ctx, nodes[i].Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(nodes[i].UID))}))
 		}
 		problems = append(problems, err)
 	}

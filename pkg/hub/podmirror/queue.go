@@ -10,6 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
@@ -28,8 +29,13 @@ const (
 	firstBackoff, lastBackoff = 100 * time.Millisecond, time.Minute
 )
 
-// follow watches until the watch is lost, and returns why, or ctx ends. What the last one has shown is used until this one is complete.
+// follow watches until the watch is lost, and returns why, or ctx ends. What the last one has shown is used until this one is complete. It begins
+// when it is known which cluster it is: whose the pods are depends on that, and so which of many come first.
 func (p *pods) follow(ctx context.Context) error {
+	identified := func(context.Context) (bool, error) { return p.connection.State().ID() != "", nil }
+	if wait.PollUntilContextCancel(ctx, firstBackoff, true, identified) != nil {
+		return nil
+	}
 	watch, err := p.connection.Clients.NewPodWatch(p.queue.Add)
 	if err != nil {
 		return err

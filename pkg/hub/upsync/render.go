@@ -103,11 +103,9 @@ func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 		if err != nil {
 			return Rendered{}, err
 		}
-		phase, ok := status["phase"].(string)
-		if !ok && status["phase"] != nil || !slices.Contains(phases, phase) {
-			return Rendered{}, fmt.Errorf("%w: phase %s is none of Argo's", ErrNotMirrorable, quoted(status["phase"]))
+		if r.Terminal, err = terminal(status["phase"]); err != nil {
+			return Rendered{}, err
 		}
-		r.Terminal = slices.Contains(terminalPhases, phase)
 		cleaner := cleaner{Rules: rules}
 		if err := cleaner.clean(status); err != nil {
 			return Rendered{}, err
@@ -132,6 +130,15 @@ func Render(wecCopy WECCopy, rules Rules) (Rendered, error) {
 		return Rendered{}, err
 	}
 	return r, r.seal(rules.LogsFromS3 != "" && r.Status != nil)
+}
+
+// terminal reports whether a phase is one that does not change any more; none is none of those.
+func terminal(said any) (bool, error) {
+	phase, ok := said.(string)
+	if !ok && said != nil || !slices.Contains(phases, phase) {
+		return false, fmt.Errorf("%w: phase %s is none of Argo's", ErrNotMirrorable, quoted(said))
+	}
+	return slices.Contains(terminalPhases, phase), nil
 }
 
 // seal fills in the hash.
