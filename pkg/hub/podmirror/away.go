@@ -10,7 +10,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
-	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 // settle ends a mirror of a WEC that cannot be used, if it is to go whatever runs there. What runs there is not touched: if it still does it is
@@ -20,11 +19,8 @@ func (m *Mirrorer) settle(ctx context.Context, mirror *corev1.Pod) error {
 	if p := m.of(name); p != nil && p.knows(client.ObjectKeyFromObject(mirror)) {
 		return nil // its pass does what there is to do
 	}
-	hubCopy, _, placed := m.placedOn(ctx, wec.WorkflowOf(mirror), name)
-	stray := !placed || !metav1.IsControlledBy(mirror, hubCopy)
-	var node corev1.Node
-	cordoned := m.Shown.Get(ctx, types.NamespacedName{Name: NodeName(name)}, &node) == nil && node.Spec.Unschedulable
-	if !stray && !ends(mirror, cordoned, m.Now()) {
+	hubCopy, stray := m.strays(ctx, mirror, name)
+	if !stray && !ends(mirror, m.cordoned(ctx, name), m.Now()) {
 		return nil
 	}
 	if _, known := m.removing.Load(mirror.UID); !known && !stray && Asked(mirror) {
@@ -48,6 +44,5 @@ func (p *pods) knows(key types.NamespacedName) bool {
 // ends reports whether a mirror that is being deleted goes without its real pod: who deletes it asks nothing of that, or has asked too long ago.
 // Until then the WEC may be there again, and the deletion is passed on.
 func ends(mirror *corev1.Pod, cordoned bool, now time.Time) bool {
-	ask, _ := AskOf(mirror)
-	return mirror.DeletionTimestamp != nil && (cordoned || !Asked(mirror) || now.Sub(ask.Time) >= stale)
+	return mirror.DeletionTimestamp != nil && !View{Mirror: mirror, Cordoned: cordoned, Now: now}.reaches()
 }

@@ -76,6 +76,18 @@ func (m *Mirrorer) placedOn(ctx context.Context, workflow types.NamespacedName, 
 	return hubCopy, placement, found && placement.Cluster == cluster
 }
 
+// strays returns the hub copy of a mirror's Workflow, and whether no record places that on the WEC or the mirror is another one's.
+func (m *Mirrorer) strays(ctx context.Context, mirror *corev1.Pod, cluster stellarflow.ClusterName) (*metav1.PartialObjectMetadata, bool) {
+	hubCopy, _, placed := m.placedOn(ctx, wec.WorkflowOf(mirror), cluster)
+	return hubCopy, !placed || !metav1.IsControlledBy(mirror, hubCopy)
+}
+
+// cordoned reports whether the Node of a WEC is.
+func (m *Mirrorer) cordoned(ctx context.Context, cluster stellarflow.ClusterName) bool {
+	var node corev1.Node
+	return m.Shown.Get(ctx, types.NamespacedName{Name: NodeName(cluster)}, &node) == nil && node.Spec.Unschedulable
+}
+
 // wanted reports whether the policy that has placed a Workflow lets its pods be mirrored.
 func (m *Mirrorer) wanted(ctx context.Context, hubCopy metav1.Object) bool {
 	placement, _ := stellarflow.PlacementOf(hubCopy)
@@ -117,13 +129,11 @@ func (p *pods) observe(ctx context.Context, key types.NamespacedName) (View, *me
 	case err == nil:
 		v.Mirror, v.Noted = &mirror, p.noted(key, &mirror, v.Now)
 		_, v.Removed = p.removing.Load(mirror.UID)
-		hubCopy, _, placed := p.placed(ctx, wec.WorkflowOf(&mirror))
-		v.Stray = !placed || !metav1.IsControlledBy(&mirror, hubCopy)
+		_, v.Stray = p.strays(ctx, &mirror, v.Cluster)
 	case !apierrors.IsNotFound(err):
 		return v, nil, fmt.Errorf("read pod %s from the cache: %w", key, err)
 	}
-	var node corev1.Node
-	v.Cordoned = p.Shown.Get(ctx, types.NamespacedName{Name: NodeName(v.Cluster)}, &node) == nil && node.Spec.Unschedulable
+	v.Cordoned = p.cordoned(ctx, v.Cluster)
 	if watch == nil {
 		return v, nil, nil
 	}

@@ -120,7 +120,7 @@ func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
 func (p *pods) clear(ctx context.Context, mirror *corev1.Pod) error {
 	raw, err := hubcopy.Marshal(append(hubcopy.Unchanged(mirror), hubcopy.Set(mirror, "annotations", map[string]*string{stellarflow.AnnotationDeletion: nil})...))
 	if err == nil {
-		_, err = p.Hub.CoreV1().Pods(mirror.Namespace).Patch(ctx, mirror.Name, hubcopy.PatchType, raw, metav1.PatchOptions{FieldManager: "stellarflow-hub"})
+		_, err = p.Hub.CoreV1().Pods(mirror.Namespace).Patch(ctx, mirror.Name, hubcopy.PatchType, raw, metav1.PatchOptions{FieldManager: fieldManager})
 	}
 	if err = hubcopy.Classify(err); err != nil && !apierrors.IsNotFound(err) && !errors.Is(err, hubcopy.ErrLostRace) { // else the cache will show it
 		return fmt.Errorf("take off mirrored pod %s/%s that it is deleted: %w", mirror.Namespace, mirror.Name, err)
