@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -94,47 +93,10 @@ func (f *fleet) createNeeded(t *testing.T, namespace string) {
 	}
 }
 
-// awaitKnown waits until the hub's Argo has learned of a WorkflowTemplate and all that it needs. It reads them from caches, looks at a suspended
-// Workflow too before that is placed, and fails it at sight if they lack something. A dedicated hub has no Argo controller that looks.
-func (f *fleet) awaitKnown(t *testing.T, namespace, template string) {
-	t.Helper()
-	if f.profile == stellarflow.ProfileDedicated {
-		return
-	}
-	client, asked := f.hub.workflows.Namespace(namespace), ""
-	eventually(t, moment, "the hub's Argo knows WorkflowTemplate "+template, func(ctx context.Context) error {
-		if asked == "" {
-			created, err := client.Create(ctx, &unstructured.Unstructured{Object: map[string]any{
-				"apiVersion": stellarflow.Workflows.GroupVersion().String(), "kind": stellarflow.WorkflowKind.Kind, "metadata": map[string]any{"generateName": "known-"},
-				"spec": map[string]any{"suspend": true, "workflowTemplateRef": map[string]any{"name": template}},
-			}}, metav1.CreateOptions{})
-			if err != nil {
-				return err
-			}
-			asked = created.GetName()
-		}
-		looked, err := client.Get(ctx, asked, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		phase, _, _ := unstructured.NestedString(looked.Object, "status", "phase")
-		if phase == "" {
-			return errors.New("it has not looked yet")
-		}
-		err = client.Delete(ctx, asked, metav1.DeleteOptions{})
-		if asked = ""; phase != stellarflow.PhaseRunning {
-			message, _, _ := unstructured.NestedString(looked.Object, "status", "message")
-			return fmt.Errorf("it says %s: %s", phase, message)
-		}
-		return err
-	})
-}
-
 // testDependencies runs Workflows on both clusters that need templates and ConfigMaps which are on the hub only.
 func testDependencies(t *testing.T, f *fleet) {
 	namespace := f.newNamespace(t, "deps")
 	f.createNeeded(t, namespace)
-	f.awaitKnown(t, namespace, "whole")
 	for _, target := range wecNames {
 		f.create(t, namespace, fmt.Sprintf(`
 apiVersion: argoproj.io/v1alpha1
