@@ -22,8 +22,11 @@ const (
 	eventNotMirrored = "PodNotMirrored"
 )
 
-// eventNodeTaken is an event on a ManagedCluster.
-const eventNodeTaken = "NodeNameTaken"
+// Events on ManagedClusters.
+const (
+	eventNodeTaken       = "NodeNameTaken"
+	eventNodeNotRepaired = "NodeNotRepaired"
+)
 
 // sayNotPassedOn says that a pod which a person has deleted is there again, if it is, and forgets that it was deleted.
 func (p *pods) sayNotPassedOn(key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) {
