@@ -85,13 +85,11 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	shown.Status = want.Status
 	shown.Status.QOSClass = qos
 	shown.Annotations[stellarflow.AnnotationMirrored] = want.Annotations[stellarflow.AnnotationMirrored]
-	switch _, err = hub.UpdateStatus(ctx, shown, metav1.UpdateOptions{}); {
-	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return 50 * time.Millisecond, nil // the cache will show what won
-	case apierrors.IsInvalid(err): // what a pod cannot become: it is another one
-		p.wrote(client.ObjectKeyFromObject(want), v.Now)
-		return time.Second, p.remove(ctx, mirror)
-	case err != nil:
+	if _, err = hub.UpdateStatus(ctx, shown, metav1.UpdateOptions{}); err != nil {
+		if v.Mirror != nil && apierrors.IsInvalid(err) { // what a pod cannot become: it is another one
+			p.wrote(client.ObjectKeyFromObject(want), v.Now)
+			err = errors.Join(err, p.remove(ctx, mirror))
+		}
 		return 0, p.repeats(owner, want, fmt.Errorf("show the status of pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err))
 	}
 	p.wrote(client.ObjectKeyFromObject(want), v.Now)
