@@ -56,11 +56,11 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMetadata, want *corev1.Pod) (time.Duration, error) {
 	hub, mirror := p.Hub.CoreV1().Pods(want.Namespace), v.Mirror
 	var err error
+	if !p.room(v.Cluster, mirror) {
+		p.refused(owner, client.ObjectKeyFromObject(want), fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, v.Cluster))
+		return lastBackoff, nil
+	}
 	if mirror == nil {
-		if p.full(ctx) {
-			p.refused(owner, client.ObjectKeyFromObject(want), fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, v.Cluster))
-			return lastBackoff, nil
-		}
 		made := want.DeepCopy()
 		delete(made.Annotations, stellarflow.AnnotationMirrored) // until it has the status
 		switch mirror, err = hub.Create(ctx, made, metav1.CreateOptions{}); {
@@ -96,9 +96,6 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	p.shown(client.ObjectKeyFromObject(want))
 	return 0, nil
 }
-
-// full reports whether as many pods are mirrored as may be.
-func (p *pods) full(ctx context.Context) bool { return len(p.mirrors(ctx)) >= most }
 
 // remove ends a mirror at once. One that it has not removed goes at somebody else's word, if it goes.
 func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
