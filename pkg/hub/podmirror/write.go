@@ -102,6 +102,11 @@ func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
 	m.removing.Store(mirror.UID, true)
 	now := int64(0)
 	err := m.Hub.CoreV1().Pods(mirror.Namespace).Delete(ctx, mirror.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(mirror.UID))})
+	return m.answered(mirror, err)
+}
+
+// answered ends remove with what the hub has answered.
+func (m *Mirrorer) answered(mirror *corev1.Pod, err error) error {
 	if err != nil {
 		m.removing.Delete(mirror.UID)
 	}
