@@ -2,11 +2,17 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -214,27 +220,9 @@ func TestUnseenPodsAreSaid(t *testing.T) {
 		m.hub.waitFor(t, m.ns, "hello", "no condition", saysUnseen(""))
 	})
 	t.Run("of a webhook that is down", func(t *testing.T) {
-		hooks, none := m.hub.core.AdmissionregistrationV1().ValidatingWebhookConfigurations(), admissionregistrationv1.SideEffectClassNone
-		down, err := hooks.Create(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "down-"},
-			Webhooks: []admissionregistrationv1.ValidatingWebhook{{
-				Name: "down.example.com", SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1")},
-				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: m.ns}},
-				Rules: []admissionregistrationv1.RuleWithOperations{{
-					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-					Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
-				}},
-			}},
-		}, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		remove := func() { _ = hooks.Delete(context.Background(), down.Name, metav1.DeleteOptions{}) }
-		t.Cleanup(remove)
+		remove := m.webhook(t, admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1")}, admissionregistrationv1.Create, "pods")
 		eventually(t, "the webhook to be asked", func(ctx context.Context) (bool, string) {
-			_, err := m.hub.core.CoreV1().Pods(m.ns).Create(ctx, &corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "busybox"}}},
-			}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			_, err := m.hub.core.CoreV1().Pods(m.ns).Create(ctx, probe(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			return apierrors.IsInternalError(err), fmt.Sprint(err)
 		})
 		m.begin(t, "hello-hooked-1234567890")
@@ -243,4 +231,82 @@ func TestUnseenPodsAreSaid(t *testing.T) {
 		m.waitMirror(t, "hello-hooked-1234567890", "the mirror", shows(corev1.PodRunning))
 		m.hub.waitFor(t, m.ns, "hello", "no condition", saysUnseen(""))
 	})
+	t.Run("of one whose answers look like a race", func(t *testing.T) {
+		answers := httptest.NewTLSServer(http.HandlerFunc(answerByName))
+		t.Cleanup(answers.Close)
+		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: answers.Certificate().Raw})
+		remove := m.webhook(t, admissionregistrationv1.WebhookClientConfig{URL: ptr.To(answers.URL), CABundle: ca}, admissionregistrationv1.Update, "pods/status")
+		pods := m.hub.core.CoreV1().Pods(m.ns)
+		there, err := pods.Create(t.Context(), probe(), metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the webhook to be asked", func(ctx context.Context) (bool, string) {
+			_, err := pods.UpdateStatus(ctx, there, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+			return apierrors.IsConflict(err), fmt.Sprint(err)
+		})
+		names := map[string]bool{"hello-404-1234567890": true, "hello-409-1234567890": true, "hello-422-1234567890": true}
+		for name := range names {
+			m.begin(t, name)
+		}
+		for last := ""; len(names) > 0; delete(names, last) {
+			m.hub.waitFor(t, m.ns, "hello", fmt.Sprintf("the condition, of one of %v", names), func(w *unstructured.Unstructured) bool {
+				for last = range names {
+					if saysUnseen("pod " + last + " is not mirrored here: admission webhook")(w) {
+						return true
+					}
+				}
+				return false
+			})
+			if len(names) > 1 {
+				m.end(last)
+				continue
+			}
+			remove()
+			m.waitMirror(t, last, "the mirror", shows(corev1.PodRunning))
+			m.hub.waitFor(t, m.ns, "hello", "no condition", saysUnseen(""))
+		}
+	})
+}
+
+// probe is a Pod that is nobody's. Its name gives the webhook's answer.
+func probe() *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "probe-409"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "busybox"}}}}
+}
+
+// answerByName is a webhook that refuses with the code that is the second part of the object's name.
+func answerByName(w http.ResponseWriter, r *http.Request) {
+	var review admissionv1.AdmissionReview
+	err := json.NewDecoder(r.Body).Decode(&review)
+	if err != nil || review.Request == nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	code, _ := strconv.ParseInt(strings.Split(review.Request.Name, "-")[1], 10, 32)
+	review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Result: &metav1.Status{Code: int32(code)}}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(review)
+}
+
+// webhook makes a webhook on Pods of the namespace. What it returns removes it.
+func (m mirroring) webhook(t *testing.T, at admissionregistrationv1.WebhookClientConfig, operation admissionregistrationv1.OperationType, resource string) (remove func()) {
+	t.Helper()
+	hooks, none := m.hub.core.AdmissionregistrationV1().ValidatingWebhookConfigurations(), admissionregistrationv1.SideEffectClassNone
+	hook, err := hooks.Create(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"},
+		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+			Name: "test.example.com", SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, ClientConfig: at,
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: m.ns}},
+			Rules: []admissionregistrationv1.RuleWithOperations{{
+				Operations: []admissionregistrationv1.OperationType{operation},
+				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{resource}},
+			}},
+		}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove = func() { _ = hooks.Delete(context.Background(), hook.Name, metav1.DeleteOptions{}) }
+	t.Cleanup(remove)
+	return remove
 }

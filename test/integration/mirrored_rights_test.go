@@ -18,6 +18,22 @@ import (
 // mirrorRights is the test of the rights to mirror pods.
 const mirrorRights = "TestRightsOfMirroredPods"
 
+// renewed waits until the Lease of a virtual Node is renewed.
+func (c *clusters) renewed(t *testing.T, node string) {
+	t.Helper()
+	var before *metav1.MicroTime
+	eventually(t, "the Lease to be renewed", func(ctx context.Context) (bool, string) {
+		lease, err := c.hub.core.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, node, metav1.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		if before == nil {
+			before = lease.Spec.RenewTime
+		}
+		return !before.Equal(lease.Spec.RenewTime), "it was renewed at " + before.String()
+	})
+}
+
 // TestRightsOfMirroredPods takes each right away that mirrored pods need, and lets them need it.
 func TestRightsOfMirroredPods(t *testing.T) {
 	c := sharedClusters(t)
@@ -40,6 +56,7 @@ func TestRightsOfMirroredPods(t *testing.T) {
 		})
 	}
 	const podsRole = "ClusterRole stellarflow-hub-pods: "
+	patchNodes := right{resource: "nodes", verb: "patch"}
 	uses := map[string]struct {
 		before, use func(*testing.T, string)
 		said        string
@@ -72,6 +89,16 @@ func TestRightsOfMirroredPods(t *testing.T) {
 		podsRole + "patch nodes": {use: func(t *testing.T, _ string) {
 			if _, err := nodes.Patch(t.Context(), "stellarflow-cluster2", types.MergePatchType, []byte(`{"spec":{"taints":null}}`), metav1.PatchOptions{}); err != nil {
 				t.Fatal(err)
+			}
+			eventually(t, "an event", func(ctx context.Context) (bool, string) {
+				said := c.eventsOf(ctx, "cluster2")
+				return strings.Contains(said, "node stellarflow-cluster2 lacks labels or taints") && strings.Contains(said, "run `stellarflow install` again"), said
+			})
+			for range 2 { // it was looked at each second meanwhile
+				c.renewed(t, "stellarflow-cluster2")
+			}
+			if n := hubDenied.count(patchNodes); n != 1 {
+				t.Errorf("it was tried %d times to put the taints back", n)
 			}
 		}},
 		podsRole + "delete nodes": {use: func(t *testing.T, _ string) {

@@ -113,10 +113,10 @@ func (s *server) without(t *testing.T, taken ...right) (restore func()) {
 	return restore
 }
 
-// denials notes which requests of a manager were answered 403, as "verb resource.group".
+// denials counts which requests of a manager were answered 403, as "verb resource.group".
 type denials struct {
 	mu   sync.Mutex
-	seen map[string]bool
+	seen map[string]int
 }
 
 func (d *denials) wrap(next http.RoundTripper) http.RoundTripper {
@@ -126,15 +126,17 @@ func (d *denials) wrap(next http.RoundTripper) http.RoundTripper {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			if d.seen == nil {
-				d.seen = map[string]bool{}
+				d.seen = map[string]int{}
 			}
-			d.seen[requested(r)] = true
+			d.seen[requested(r)]++
 		}
 		return response, err
 	})
 }
 
-func (d *denials) has(r right) bool {
+func (d *denials) has(r right) bool { return d.count(r) > 0 }
+
+func (d *denials) count(r right) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.seen[strings.TrimSuffix(r.verb+" "+r.resource+"."+r.group, ".")]

@@ -37,8 +37,8 @@ func (s *Syncer) recall(ctx context.Context, v *View) {
 	}
 	v.Seen, v.CreatedAt, v.Settled, v.Tried, v.Read = known.seen, known.createdAt, known.settled, known.tried, known.read
 	v.Said, v.Unseen = known.unseen, s.Mirrorer.Unseen(placement.UID)
-	observed, _ := stellarflow.ParseObserved(v.Hub.Annotations[stellarflow.AnnotationObserved])
-	v.Outlived = v.Unseen == "" && (v.Said != "" || v.Settled == "" && observed.SaysUnseen())
+	v.Observed, _ = stellarflow.ParseObserved(v.Hub.Annotations[stellarflow.AnnotationObserved])
+	v.Outlived = v.Unseen == "" && (v.Said != "" || v.Settled == "" && v.Observed.SaysUnseen())
 	v.Waits = v.Outlived && !s.Mirrorer.LookedAt(ctx, v.Hub)
 }
 

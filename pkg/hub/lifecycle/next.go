@@ -91,6 +91,8 @@ type View struct {
 	CreatedAt time.Time
 	// Seen is the UID of a WEC copy of this attempt that this process created or saw, empty if there was none.
 	Seen types.UID
+	// Observed is what the hub copy says that it was last written from, zero if it does not.
+	Observed stellarflow.Observed
 	// Settled is the WEC and hub version (see Version) for which a pass found nothing to write.
 	Settled string
 	// Unseen says why pods of it are not shown on the hub, Said what the last pass of this process said of that.
@@ -386,6 +388,5 @@ func (v View) toAnswer() bool {
 }
 
 func mirrored(v View) bool {
-	observed, ok := stellarflow.ParseObserved(v.Hub.Annotations[stellarflow.AnnotationObserved])
-	return ok && observed.WECUID == v.WEC.UID && observed.ResourceVersion == v.WEC.ResourceVersion && observed.Generation == v.Hub.Generation
+	return v.Observed.WECUID == v.WEC.UID && v.Observed.ResourceVersion == v.WEC.ResourceVersion && v.Observed.Generation == v.Hub.Generation
 }

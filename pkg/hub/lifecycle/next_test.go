@@ -47,6 +47,9 @@ func newView(options ...option) View {
 		c.hub.Annotations[stellarflow.AnnotationPlacement] = c.placement.String()
 	}
 	c.view.Hub, c.view.WEC = c.hub, c.wec
+	if c.hub != nil {
+		c.view.Observed, _ = stellarflow.ParseObserved(c.hub.Annotations[stellarflow.AnnotationObserved])
+	}
 	return c.view
 }
 

@@ -82,12 +82,11 @@ func follows(v View, wecCopy upsync.WECCopy) bool {
 	if toTell(told, told, wecCopy.Spec.Shutdown, ended) == tellBack {
 		return false
 	}
-	observed, known := stellarflow.ParseObserved(v.Hub.Annotations[stellarflow.AnnotationObserved])
-	if !known {
+	if v.Observed == (stellarflow.Observed{}) {
 		return v.Read == v.Hub.Generation
 	}
-	order, err := resourceversion.CompareResourceVersion(wecCopy.Metadata.ResourceVersion, observed.ResourceVersion)
-	return observed.Generation == v.Hub.Generation && err == nil && order >= 0
+	order, err := resourceversion.CompareResourceVersion(wecCopy.Metadata.ResourceVersion, v.Observed.ResourceVersion)
+	return v.Observed.Generation == v.Hub.Generation && err == nil && order >= 0
 }
 
 // passOn lets the WEC copy follow the hub copy's spec.shutdown (argo stop, argo terminate). The hub copy is read only if the WEC copy may

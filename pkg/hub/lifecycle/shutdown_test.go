@@ -37,29 +37,31 @@ func TestToTell(t *testing.T) {
 }
 
 func TestFollows(t *testing.T) {
-	observed := func(generation int64) string {
-		return stellarflow.Observed{WECUID: "w", ResourceVersion: "7", Generation: generation, Hash: "h"}.String()
+	observed := func(generation int64) stellarflow.Observed {
+		return stellarflow.Observed{WECUID: "w", ResourceVersion: "7", Generation: generation, Hash: "h"}
 	}
+	var nothing stellarflow.Observed
 	for name, test := range map[string]struct {
-		observed, version, told, there string
-		read                           int64
-		want                           bool
+		observed             stellarflow.Observed
+		version, told, there string
+		read                 int64
+		want                 bool
 	}{
 		"nobody has written":                       {observed(3), "7", "", "", 0, true},
 		"somebody has written":                     {observed(2), "8", "", "", 0, false},
 		"it was behind":                            {observed(0), "8", "", "", 3, false},
-		"just created from it":                     {"", "7", "", "", 3, true},
-		"just created, and somebody has written":   {"", "7", "", "", 2, false},
-		"created by an earlier process":            {"", "7", "", "", 0, false},
+		"just created from it":                     {nothing, "7", "", "", 3, true},
+		"just created, and somebody has written":   {nothing, "7", "", "", 2, false},
+		"created by an earlier process":            {nothing, "7", "", "", 0, false},
 		"the cluster was restored":                 {observed(3), "6", "", "", 0, false},
 		"versions of which nobody knows the order": {observed(3), "x", "", "", 0, false},
 		"it ends as asked":                         {observed(3), "8", "Stop", "Stop", 0, true},
 		"it was retried there":                     {observed(3), "8", "Stop", "", 0, false},
 	} {
-		hub := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Generation: 3, Annotations: map[string]string{stellarflow.AnnotationObserved: test.observed}}}
+		hub := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Generation: 3}}
 		wec := upsync.WECCopy{Metadata: metav1.ObjectMeta{ResourceVersion: test.version, Annotations: map[string]string{stellarflow.AnnotationShutdown: test.told}}}
 		wec.Spec.Shutdown = test.there
-		if got := follows(View{Hub: hub, Read: test.read}, wec); got != test.want {
+		if got := follows(View{Hub: hub, Observed: test.observed, Read: test.read}, wec); got != test.want {
 			t.Errorf("%s: want %v, got %v", name, test.want, got)
 		}
 	}

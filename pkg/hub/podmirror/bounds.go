@@ -1,7 +1,6 @@
 package podmirror
 
 import (
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,7 +25,7 @@ func pace(paced, now time.Time) (next time.Time, wait time.Duration) {
 // Since returns since when a pod is finished whose log is archived, as far as it lingers: since this manager sees it so, if it has seen it
 // otherwise, or the mirror shows it otherwise. Else since when the WEC says, whose clock may be wrong, but not later than now.
 func Since(v View, pod *corev1.Pod) time.Time {
-	read := strings.HasPrefix(v.Read, string(pod.UID)+"/")
+	read := v.Read.UID == pod.UID
 	switch ended := Finished(pod); {
 	case read && !v.Archived.IsZero():
 		return v.Archived

@@ -50,7 +50,7 @@ func TestForget(t *testing.T) {
 	}
 	p.remember(key, View{Now: ended}, running())
 	p.forget(key, ended)
-	if known := p.read[key]; known.version != "" || p.wait(key, ended) == 0 {
+	if known := p.read[key]; known.version != (Version{}) || p.wait(key, ended) == 0 {
 		t.Errorf("it is known as %+v", known)
 	}
 	p.forget(key, ended.Add(atOnce*pause))
@@ -69,14 +69,14 @@ func TestSince(t *testing.T) {
 		pod    *corev1.Pod
 		want   time.Time
 	}{
-		"Seen":        {"this manager has seen it run", View{Read: "real/6"}, behind, now},
-		"SeenAhead":   {"whatever the cluster's clock says", View{Read: "real/6"}, ahead, now},
-		"SeenBefore":  {"and has seen its end", View{Read: "real/6", Archived: now.Add(-time.Second)}, behind, now.Add(-time.Second)},
+		"Seen":        {"this manager has seen it run", View{Read: Version{"real", "6"}}, behind, now},
+		"SeenAhead":   {"whatever the cluster's clock says", View{Read: Version{"real", "6"}}, ahead, now},
+		"SeenBefore":  {"and has seen its end", View{Read: Version{"real", "6"}, Archived: now.Add(-time.Second)}, behind, now.Add(-time.Second)},
 		"Shown":       {"a manager before has shown it run", View{Mirror: mirror(t)}, behind, now},
 		"ShownEnded":  {"or has shown its end", View{Mirror: mirrorOf(t, finished(0))}, behind, ended},
 		"NotSeen":     {"it ended before this manager began", View{}, behind, ended},
 		"NotSeenYet":  {"or so it says", View{}, ahead, now},
-		"SeenAnother": {"another pod of that name was seen", View{Read: "old/6", Archived: now.Add(-time.Second)}, behind, ended},
+		"SeenAnother": {"another pod of that name was seen", View{Read: Version{"old", "6"}, Archived: now.Add(-time.Second)}, behind, ended},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.view.Now = now

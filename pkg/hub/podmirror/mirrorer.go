@@ -42,7 +42,8 @@ type Mirrorer struct {
 
 	mu       sync.Mutex
 	clusters map[stellarflow.ClusterName]*pods
-	removing sync.Map // UIDs of mirrors that this process has removed itself
+	counts   map[string]int // of the mirrored pods, by their label of the cluster
+	removing sync.Map       // UIDs of mirrors that this process has removed itself
 	unseen   unseen
 	access   access
 }

@@ -1,7 +1,6 @@
 package podmirror
 
 import (
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,8 +47,8 @@ type View struct {
 	// Archived says of the real pod with the UID and resourceVersion in Read since when it is finished and its log is archived, as Since does; zero
 	// if it is not.
 	Archived time.Time
-	// Read is the version of the real pod that was last read, empty for none, and ReadAt when that was.
-	Read   string
+	// Read is the version of the real pod that was last read, zero for none, and ReadAt when that was.
+	Read   Version
 	ReadAt time.Time
 	// Deleted is a real pod whose mirror a person has deleted, and that has gone already.
 	Deleted Deletion
@@ -122,12 +121,11 @@ func (v View) archived() bool {
 // current reports whether what was read of the pod holds: it is what the watch knows, or a later version that the watch has yet to tell of. For
 // that a pod waits as long as it would without a change: a cluster that was restored from a backup counts from an earlier version.
 func (v View) current() bool {
-	if v.Read == Version(v.Real) {
+	if v.Read == VersionOf(v.Real) {
 		return true
 	}
-	version, same := strings.CutPrefix(v.Read, string(v.Real.GetUID())+"/")
-	order, err := resourceversion.CompareResourceVersion(version, v.Real.GetResourceVersion())
-	return same && err == nil && order > 0 && v.Now.Sub(v.ReadAt) < every
+	order, err := resourceversion.CompareResourceVersion(v.Read.ResourceVersion, v.Real.GetResourceVersion())
+	return v.Read.UID == v.Real.GetUID() && err == nil && order > 0 && v.Now.Sub(v.ReadAt) < every
 }
 
 // begin decides for a pod that is to be shown and is not.
@@ -168,7 +166,7 @@ func (v View) outdated() bool {
 		return false
 	}
 	shown := v.Mirror.Annotations[stellarflow.AnnotationMirrored]
-	return shown != v.Real.GetResourceVersion() && (!v.current() || v.Read != string(v.Real.GetUID())+"/"+shown)
+	return shown != v.Real.GetResourceVersion() && (!v.current() || v.Read != Version{v.Real.GetUID(), shown})
 }
 
 // young is how long after its creation a pod is shown as soon as what has changed.
@@ -179,7 +177,7 @@ const young = time.Minute
 // no manager ran.
 func Rank(v View) int {
 	age := v.Now.Sub(v.Real.GetCreationTimestamp().Time)
-	if v.outdated() || v.Read != "" || age < young {
+	if v.outdated() || v.Read != (Version{}) || age < young {
 		return 0
 	}
 	return -int(age / time.Second)
@@ -214,4 +212,10 @@ func (v View) ends(grace *int64) bool {
 }
 
 // Version identifies what was read of a pod.
-func Version(pod metav1.Object) string { return string(pod.GetUID()) + "/" + pod.GetResourceVersion() }
+type Version struct {
+	UID             types.UID
+	ResourceVersion string
+}
+
+// VersionOf returns the version of a pod.
+func VersionOf(pod metav1.Object) Version { return Version{pod.GetUID(), pod.GetResourceVersion()} }

@@ -57,11 +57,12 @@ type Nodes struct {
 	Log      logr.Logger
 	Now      func() time.Time
 
-	// Recorder says on ManagedClusters whose Node is not theirs.
+	// Recorder says on ManagedClusters whose Node is not theirs, or is not as it should be.
 	Recorder record.EventRecorder
 
-	renewed map[stellarflow.ClusterName]time.Time // when the Leases were
-	taken   map[stellarflow.ClusterName]time.Time // when a Node of another's was seen
+	renewed    map[stellarflow.ClusterName]time.Time // when the Leases were
+	hidden     map[stellarflow.ClusterName]time.Time // when a Node was found that the cache does not show: another's, or one without its label
+	unrepaired map[stellarflow.ClusterName]time.Time // when a Node could not be
 }
 
 // NeedLeaderElection is true.
@@ -69,7 +70,7 @@ func (n *Nodes) NeedLeaderElection() bool { return true }
 
 // Start keeps the Nodes until ctx ends. They stay then: another manager goes on, or none, and what is shown is what was last known.
 func (n *Nodes) Start(ctx context.Context) error {
-	n.renewed, n.taken = map[stellarflow.ClusterName]time.Time{}, map[stellarflow.ClusterName]time.Time{}
+	n.renewed, n.hidden, n.unrepaired = map[stellarflow.ClusterName]time.Time{}, map[stellarflow.ClusterName]time.Time{}, map[stellarflow.ClusterName]time.Time{}
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		if err := n.keep(ctx); err != nil && ctx.Err() == nil {
 			n.Log.Info("virtual nodes are not up to date", "error", oneLine(err.Error()))
@@ -190,20 +191,22 @@ func (n *Nodes) node(ctx context.Context, state cluster.State) (*corev1.Node, er
 	want, node := Node(state.Name), &corev1.Node{}
 	switch err := n.Shown.Get(ctx, client.ObjectKeyFromObject(want), node); {
 	case err == nil:
-		return n.repair(ctx, want, node)
+		return n.repair(ctx, state.Name, node), nil
 	case !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("read node %s from the cache: %w", want.Name, err)
-	case !state.Tried || n.Now().Sub(n.taken[state.Name]) < beat:
+	case !state.Tried || n.Now().Sub(n.hidden[state.Name]) < beat:
 		return nil, nil //nolint:nilnil // none is an answer
 	}
 	node, err := n.Hub.CoreV1().Nodes().Create(ctx, want, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
+		n.hidden[state.Name] = n.Now()
 		if node, err = n.Hub.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{}); err == nil && !made(node) {
-			n.taken[state.Name] = n.Now()
-			return nil, n.sayTaken(ctx, state.Name)
+			n.say(ctx, state.Name, eventNodeTaken, fmt.Sprintf("node %s is there and is none of the hub manager's: logs and exec of the cluster's pods do not work here, "+
+				"and what removes pods of lost nodes may remove them: remove that node, or join the cluster under another name", want.Name))
+			return nil, nil //nolint:nilnil // it is said
 		}
-		if err == nil { // it has lost the label by which the cache knows it
-			return n.repair(ctx, want, node)
+		if err == nil {
+			return n.repair(ctx, state.Name, node), nil
 		}
 	}
 	if err != nil {
@@ -212,22 +215,20 @@ func (n *Nodes) node(ctx context.Context, state cluster.State) (*corev1.Node, er
 	return node, nil
 }
 
-// sayTaken says on a ManagedCluster that its Node's name is another one's.
-func (n *Nodes) sayTaken(ctx context.Context, name stellarflow.ClusterName) error {
+// say says something on a ManagedCluster, if it is there.
+func (n *Nodes) say(ctx context.Context, name stellarflow.ClusterName, reason, message string) {
 	var managed clusterv1.ManagedCluster
-	if err := n.Cache.Get(ctx, types.NamespacedName{Name: string(name)}, &managed); err != nil {
-		return fmt.Errorf("say that node %s is another's: read managed cluster %q: %w", NodeName(name), name, err)
+	if n.Cache.Get(ctx, types.NamespacedName{Name: string(name)}, &managed) == nil {
+		n.Recorder.Event(&managed, corev1.EventTypeWarning, reason, message)
 	}
-	n.Recorder.Eventf(&managed, corev1.EventTypeWarning, eventNodeTaken, "node %s is there and is none of the hub manager's: logs and exec of the cluster's pods do not work here, "+
-		"and what removes pods of lost nodes may remove them: remove that node, or join the cluster under another name", NodeName(name))
-	return nil
 }
 
-// repair puts back what a Node of ours lacks. It is patched: if it were made anew whoever has cordoned it would find it open again.
-func (n *Nodes) repair(ctx context.Context, want, node *corev1.Node) (*corev1.Node, error) {
-	repaired := Repaired(want, node)
-	if repaired == nil {
-		return node, nil
+// repair puts back what a Node of ours lacks, and returns the Node as it is then, nil if it has changed meanwhile: the cache will show what won. It
+// is patched: if it were made anew whoever has cordoned it would find it open again.
+func (n *Nodes) repair(ctx context.Context, name stellarflow.ClusterName, node *corev1.Node) *corev1.Node {
+	repaired := Repaired(Node(name), node)
+	if repaired == nil || n.Now().Sub(n.unrepaired[name]) < lastBackoff {
+		return node
 	}
 	raw, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": node.UID, "resourceVersion": node.ResourceVersion, "labels": repaired.Labels}, "spec": map[string]any{"taints": repaired.Spec.Taints},
@@ -237,12 +238,14 @@ func (n *Nodes) repair(ctx context.Context, want, node *corev1.Node) (*corev1.No
 	}
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return nil, nil //nolint:nilnil // the cache will show what won
+		return nil
 	case err != nil: // all else of it goes on
-		n.Log.Info("a virtual node lacks labels or taints", "node", node.Name, "error", oneLine(err.Error()))
-		return node, nil
+		n.unrepaired[name] = n.Now()
+		n.say(ctx, name, eventNodeNotRepaired, fmt.Sprintf("node %s lacks labels or taints, so that pods of the hub may be put on it, and the hub manager cannot put them back: %s: "+
+			"if it lacks the right, run `stellarflow install` again", node.Name, oneLine(err.Error())))
+		return node
 	}
-	return repaired, nil
+	return repaired
 }
 
 // change brings a Node's status up to date. What others have written, conditions of other types say, stays; a condition that says the same is

@@ -5,24 +5,9 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
-	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
 )
-
-// informer keeps the handlers that it is given.
-type informer struct {
-	crcache.Informer
-	handler cache.ResourceEventHandler
-}
-
-func (i *informer) AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
-	i.handler = handler
-	return nil, nil //nolint:nilnil // nobody asks it
-}
 
 // TestRemoving: that a mirror went at the Mirrorer's own word is remembered until it has gone, and not if it was not removed: then it goes at
 // somebody else's.
@@ -49,15 +34,11 @@ func TestRemoving(t *testing.T) {
 		"OtherThen": {"somebody was faster, and it was made again", apierrors.NewConflict(pods, "x", nil), nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hub := fake.NewClientset()
-			hub.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, tc.answer })
-			m, mirrors := &Mirrorer{Hub: hub}, &informer{}
-			if err := m.Watch(t.Context(), mirrors, &informer{}, &informer{}); err != nil {
-				t.Fatal(err)
-			}
-			_ = m.remove(t.Context(), gone)
+			m := &Mirrorer{}
+			m.removing.Store(gone.UID, true)
+			_ = m.answered(gone, tc.answer)
 			if tc.event != nil {
-				tc.event(mirrors.handler)
+				tc.event(m.handler(t.Context()))
 			}
 			if _, got := m.removing.Load(gone.UID); got != tc.want {
 				t.Errorf("%s: remembered: %v", tc.reason, got)

@@ -22,8 +22,11 @@ const (
 	eventNotMirrored = "PodNotMirrored"
 )
 
-// eventNodeTaken is an event on a ManagedCluster.
-const eventNodeTaken = "NodeNameTaken"
+// Events on ManagedClusters.
+const (
+	eventNodeTaken       = "NodeNameTaken"
+	eventNodeNotRepaired = "NodeNotRepaired"
+)
 
 // sayNotPassedOn says that a pod which a person has deleted is there again, if it is, and forgets that it was deleted.
 func (p *pods) sayNotPassedOn(key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) {
@@ -82,13 +85,17 @@ func (p *pods) refused(owner *metav1.PartialObjectMetadata, pod types.Namespaced
 	}
 }
 
-// patience is after how many tries that have failed in a row what the hub's API server answers is said.
-const patience = 2
+// patience is after how many tries that have failed in a row what the hub's API server answers is said, and longPatience if it may be that the
+// cache is behind: it shows soon what won, and that brings another try.
+const patience, longPatience = 2, 6
 
 // repeats returns an error of a write on the hub, and says it if it is an answer that has come again and again: a webhook that is down, say.
 func (p *pods) repeats(owner *metav1.PartialObjectMetadata, want *corev1.Pod, err error) error {
-	key := client.ObjectKeyFromObject(want)
-	if answer := apierrors.APIStatus(nil); errors.As(err, &answer) && p.queue.NumRequeues(key) >= patience {
+	key, tries := client.ObjectKeyFromObject(want), patience
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		tries = longPatience
+	}
+	if answer := apierrors.APIStatus(nil); errors.As(err, &answer) && p.queue.NumRequeues(key) >= tries {
 		p.refused(owner, key, answer.Status().Message)
 	}
 	return err

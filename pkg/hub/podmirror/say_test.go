@@ -40,7 +40,7 @@ func TestNotPassedOn(t *testing.T) {
 		"GoneNobody":  {View{}, ""},
 		"Passed":      {View{Real: terminating, Mirror: mirror(t, asked(now), going(now))}, ""},
 		"PassedGone":  {View{Real: terminating, Deleted: forced}, ""},
-		"AfterItsEnd": {View{Deleted: forced, Read: "real/7", Archived: now.Add(-Lingers)}, ""},
+		"AfterItsEnd": {View{Deleted: forced, Read: Version{"real", "7"}, Archived: now.Add(-Lingers)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.view.Real == nil {

@@ -18,7 +18,7 @@ import (
 
 // seen is what is remembered of a real pod that was read.
 type seen struct {
-	version  string
+	version  Version
 	at       time.Time // when
 	archived time.Time // since when its log is, as Since says
 	paced    time.Time // see pace
@@ -171,7 +171,7 @@ func (p *pods) remember(key types.NamespacedName, v View, pod *corev1.Pod) (arch
 	p.known.Lock()
 	defer p.known.Unlock()
 	before := p.read[key]
-	now := seen{version: Version(pod), at: v.Now, paced: before.paced}
+	now := seen{version: VersionOf(pod), at: v.Now, paced: before.paced}
 	if Archived(pod) {
 		now.archived = Since(v, pod)
 	}

@@ -17,34 +17,10 @@ import (
 
 // Watch lets changes on the hub bring another look: of the mirrored pods, of the Workflows, and of what policies say of their pods.
 func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcache.Informer) error {
-	enqueue := func(object any) {
-		if pod, ok := object.(*corev1.Pod); ok {
-			m.enqueue(stellarflow.ClusterName(pod.Labels[stellarflow.LabelCluster]), client.ObjectKeyFromObject(pod))
-		}
-	}
-	_, err := mirrors.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: enqueue, UpdateFunc: func(old, next any) { m.replaced(old, next); enqueue(next) },
-		DeleteFunc: func(gone any) {
-			if pod, ok := gone.(*corev1.Pod); ok { // else it is not known how it went
-				m.went(ctx, pod)
-			}
-			if unknown, ok := gone.(cache.DeletedFinalStateUnknown); ok {
-				gone = unknown.Obj
-			}
-			enqueue(gone)
-			if pod, ok := gone.(*corev1.Pod); ok { // its name is free for another cluster's
-				m.removing.Delete(pod.UID) // how it went may not be known
-				for _, p := range m.all() {
-					p.events.Forget(pod.UID)
-					p.queue.Add(client.ObjectKeyFromObject(pod))
-				}
-			}
-		},
-	})
-	if err != nil {
+	if _, err := mirrors.AddEventHandler(m.handler(ctx)); err != nil {
 		return fmt.Errorf("watch the mirrored pods: %w", err)
 	}
-	_, err = workflows.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, next any) {
+	_, err := workflows.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, next any) {
 		before, after := placed(old), placed(next)
 		if before != after {
 			m.endAccess(ctx, before.workflow, after.workflow)
@@ -72,6 +48,65 @@ func (m *Mirrorer) Watch(ctx context.Context, mirrors, workflows, policies crcac
 		return fmt.Errorf("watch the policies: %w", err)
 	}
 	return nil
+}
+
+// handler hears of the mirrored pods.
+func (m *Mirrorer) handler(ctx context.Context) cache.ResourceEventHandlerFuncs {
+	enqueue := func(object any) {
+		if pod, ok := object.(*corev1.Pod); ok {
+			m.enqueue(stellarflow.ClusterName(pod.Labels[stellarflow.LabelCluster]), client.ObjectKeyFromObject(pod))
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(next any) { m.counted(nil, next); enqueue(next) },
+		UpdateFunc: func(old, next any) {
+			m.counted(old, next)
+			m.replaced(old, next)
+			enqueue(next)
+		},
+		DeleteFunc: func(gone any) {
+			if pod, ok := gone.(*corev1.Pod); ok { // else it is not known how it went
+				m.went(ctx, pod)
+			}
+			if unknown, ok := gone.(cache.DeletedFinalStateUnknown); ok {
+				gone = unknown.Obj
+			}
+			m.counted(gone, nil)
+			enqueue(gone)
+			if pod, ok := gone.(*corev1.Pod); ok { // its name is free for another cluster's
+				m.removing.Delete(pod.UID) // how it went may not be known
+				for _, p := range m.all() {
+					p.events.Forget(pod.UID)
+					p.queue.Add(client.ObjectKeyFromObject(pod))
+				}
+			}
+		},
+	}
+}
+
+// counted counts a mirror that has come instead of another one, either nil for none.
+func (m *Mirrorer) counted(old, next any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.counts == nil {
+		m.counts = map[string]int{}
+	}
+	if pod, ok := next.(*corev1.Pod); ok {
+		m.counts[pod.Labels[stellarflow.LabelCluster]]++
+	}
+	if pod, ok := old.(*corev1.Pod); ok {
+		name := pod.Labels[stellarflow.LabelCluster]
+		if m.counts[name]--; m.counts[name] == 0 {
+			delete(m.counts, name)
+		}
+	}
+}
+
+// room reports whether a pod may be mirrored, given its mirror or nil: of a WEC only so many are.
+func (m *Mirrorer) room(cluster stellarflow.ClusterName, mirror *corev1.Pod) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return mirror != nil || m.counts[string(cluster)] < most
 }
 
 // replaced forgets a mirror that went unseen: there is another one of its name.

@@ -56,11 +56,11 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMetadata, want *corev1.Pod) (time.Duration, error) {
 	hub, mirror := p.Hub.CoreV1().Pods(want.Namespace), v.Mirror
 	var err error
+	if !p.room(v.Cluster, mirror) {
+		p.refused(owner, client.ObjectKeyFromObject(want), fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, v.Cluster))
+		return lastBackoff, nil
+	}
 	if mirror == nil {
-		if p.full(ctx) {
-			p.refused(owner, client.ObjectKeyFromObject(want), fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, v.Cluster))
-			return lastBackoff, nil
-		}
 		made := want.DeepCopy()
 		delete(made.Annotations, stellarflow.AnnotationMirrored) // until it has the status
 		switch mirror, err = hub.Create(ctx, made, metav1.CreateOptions{}); {
@@ -85,13 +85,11 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	shown.Status = want.Status
 	shown.Status.QOSClass = qos
 	shown.Annotations[stellarflow.AnnotationMirrored] = want.Annotations[stellarflow.AnnotationMirrored]
-	switch _, err = hub.UpdateStatus(ctx, shown, metav1.UpdateOptions{}); {
-	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return 50 * time.Millisecond, nil // the cache will show what won
-	case apierrors.IsInvalid(err): // what a pod cannot become: it is another one
-		p.wrote(client.ObjectKeyFromObject(want), v.Now)
-		return time.Second, p.remove(ctx, mirror)
-	case err != nil:
+	if _, err = hub.UpdateStatus(ctx, shown, metav1.UpdateOptions{}); err != nil {
+		if v.Mirror != nil && apierrors.IsInvalid(err) { // what a pod cannot become: it is another one
+			p.wrote(client.ObjectKeyFromObject(want), v.Now)
+			err = errors.Join(err, p.remove(ctx, mirror))
+		}
 		return 0, p.repeats(owner, want, fmt.Errorf("show the status of pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err))
 	}
 	p.wrote(client.ObjectKeyFromObject(want), v.Now)
@@ -99,14 +97,16 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	return 0, nil
 }
 
-// full reports whether as many pods are mirrored as may be.
-func (p *pods) full(ctx context.Context) bool { return len(p.mirrors(ctx)) >= most }
-
 // remove ends a mirror at once. One that it has not removed goes at somebody else's word, if it goes.
 func (m *Mirrorer) remove(ctx context.Context, mirror *corev1.Pod) error {
 	m.removing.Store(mirror.UID, true)
 	now := int64(0)
 	err := m.Hub.CoreV1().Pods(mirror.Namespace).Delete(ctx, mirror.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(mirror.UID))})
+	return m.answered(mirror, err)
+}
+
+// answered ends remove with what the hub has answered.
+func (m *Mirrorer) answered(mirror *corev1.Pod, err error) error {
 	if err != nil {
 		m.removing.Delete(mirror.UID)
 	}

@@ -1,66 +1,48 @@
 package podmirror
 
 import (
-	"context"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"k8s.io/client-go/tools/cache"
 
-	"stellarflow.io/stellarflow/pkg/hub/cluster"
-	"stellarflow.io/stellarflow/pkg/hub/podmirror/events"
+	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
-
-// many are so many mirrored pods of cluster1.
-type many int
-
-// Get is that of client.Reader.
-func (m many) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
-	return nil
-}
-
-// List is that of client.Reader.
-func (m many) List(_ context.Context, list client.ObjectList, options ...client.ListOption) error {
-	var asked client.ListOptions
-	asked.ApplyOptions(options)
-	if pods, ok := list.(*corev1.PodList); ok && asked.LabelSelector.String() == "stellarflow.io/cluster=cluster1" {
-		pods.Items = make([]corev1.Pod, m)
-	}
-	return nil
-}
 
 // TestMost: of a cluster no more pods are shown than that, and what is shown is still brought up to date.
 func TestMost(t *testing.T) {
+	one := mirror(t)
+	other := one.DeepCopy()
+	other.Labels[stellarflow.LabelCluster] = "cluster2"
 	for name, tc := range map[string]struct {
-		shown   many
-		mirror  *corev1.Pod
-		writes  int
-		refused bool
+		reason string
+		shown  int
+		event  func(cache.ResourceEventHandler)
+		mirror *corev1.Pod
+		want   bool
 	}{
-		"Room":  {most - 1, nil, 2, false},
-		"Full":  {most, nil, 0, true},
-		"There": {most, mirror(t), 1, false},
+		"Room":    {"one more is as many as may be", most - 1, nil, nil, true},
+		"Full":    {"as many are shown", most, nil, nil, false},
+		"There":   {"it is one of them", most, nil, one, true},
+		"Others":  {"another cluster's do not count", most - 1, func(h cache.ResourceEventHandler) { h.OnAdd(other, false) }, nil, true},
+		"Changed": {"one that changes counts once", most - 1, func(h cache.ResourceEventHandler) { h.OnUpdate(one, one) }, nil, true},
+		"Moved":   {"one is not this cluster's any more", most, func(h cache.ResourceEventHandler) { h.OnUpdate(one, other) }, nil, true},
+		"Came":    {"one is this cluster's now", most - 1, func(h cache.ResourceEventHandler) { h.OnUpdate(other, one) }, nil, false},
+		"Gone":    {"one is gone", most, func(h cache.ResourceEventHandler) { h.OnDelete(one) }, nil, true},
+		"Unseen":  {"and was not seen to go", most, func(h cache.ResourceEventHandler) { h.OnDelete(cache.DeletedFinalStateUnknown{Obj: one}) }, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hub := fake.NewClientset()
-			if tc.mirror != nil {
-				hub = fake.NewClientset(tc.mirror)
+			m := &Mirrorer{}
+			handler := m.handler(t.Context())
+			handler.OnAdd(other, true)
+			for range tc.shown {
+				handler.OnAdd(one, true)
 			}
-			p := &pods{Mirrorer: &Mirrorer{Hub: hub, Shown: tc.shown}, connection: &cluster.Connection{Name: "cluster1"}, events: events.New(events.Options{}), read: map[types.NamespacedName]seen{}}
-			// Of this hub copy something is said already: it is not said again, nor taken back.
-			p.unseen.set(whose{uid: hubCopy().UID}, there{"cluster1", types.NamespacedName{Name: "another"}}, "why")
-			after, err := p.write(t.Context(), View{Cluster: "cluster1", Mirror: tc.mirror, Now: ended}, hubCopy(), mirror(t))
-			if err != nil || tc.refused != (after > time.Second) {
-				t.Errorf("again after %s: %v", after, err)
+			if tc.event != nil {
+				tc.event(handler)
 			}
-			if writes := len(hub.Actions()); writes != tc.writes {
-				t.Errorf("%d writes, want %d: %v", writes, tc.writes, hub.Actions())
-			}
-			if _, refused := p.unseen.pods["cluster1"][types.NamespacedName{Namespace: "argo", Name: "hello-main-1"}]; refused != tc.refused {
-				t.Errorf("it is said that it is not shown: %v", refused)
+			if got := m.room("cluster1", tc.mirror); got != tc.want {
+				t.Errorf("%s: there is room: %v", tc.reason, got)
 			}
 		})
 	}
