@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -172,6 +173,13 @@ func TestMirroredPods(t *testing.T) {
 		if mirror.Status.PodIP != "" || len(mirror.Status.Conditions) > 0 || len(mirror.Status.ContainerStatuses) != 2 || mirror.Status.ContainerStatuses[1].State.Running == nil {
 			t.Errorf("status %+v", mirror.Status)
 		}
+		taken := []byte(`{"metadata":{"annotations":null}}`)
+		if _, err := m.hub.core.CoreV1().Pods(m.ns).Patch(t.Context(), "hello-a-1234567890", types.MergePatchType, taken, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		m.waitMirror(t, "hello-a-1234567890", "its annotations, which somebody took", func(p *corev1.Pod) bool {
+			return shows(corev1.PodRunning)(p) && maps.Equal(p.Annotations, mirror.Annotations)
+		})
 		m.report(t, "hello-a-1234567890", corev1.PodFailed, terminated(64))
 		m.waitMirror(t, "hello-a-1234567890", "its failure", func(p *corev1.Pod) bool {
 			return shows(corev1.PodFailed)(p) && p.Status.ContainerStatuses[1].State.Terminated.ExitCode == 64
