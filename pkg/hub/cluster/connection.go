@@ -241,11 +241,16 @@ func (c *Connection) work(ctx context.Context) {
 	}
 }
 
+func (c *Connection) sync(ctx context.Context, key types.NamespacedName) (after time.Duration, err error) {
+	defer Survive(ctx, &err)
+	return c.handler.Sync(ctx, c, key)
+}
+
 func (c *Connection) pass(ctx context.Context, key types.NamespacedName) {
 	defer c.beats.Begin("pass over "+key.String()+" on cluster "+string(c.Name), c.now())()
 	passing, cancel := linger(ctx, lingers)
 	defer cancel()
-	after, err := c.handler.Sync(passing, c, key)
+	after, err := c.sync(passing, key)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
