@@ -7,7 +7,8 @@
 //
 // What is simulated: the Argo controllers. On a WEC one moves every Workflow through Running to an end by updates of the whole object
 // and collects most finished ones at once; on the hub one runs the local Workflows, starts the clock of suspended ones, and tries to
-// write "pod deleted" over mirrored ones. There are no pods, and no nodes of type Suspend. And the people: on the hub they create, in one
+// write "pod deleted" over mirrored ones. Each Workflow that runs
+// on a WEC has one pod, which nobody changes and which goes with it (pods.go). There are no nodes of type Suspend. And the people: on the hub they create, in one
 // namespace unsuspended where the hub holds them, delete, create again under the same name, resume, relabel, change and copy with all our
 // keys; they suspend and resume what runs elsewhere, terminate and retry it, some twice and against each other, and change its labels and
 // annotations (asks.go), as Argo's tools write and again while nobody answers; on the WECs they delete, delete by force, retry, suspend
@@ -34,6 +35,8 @@
 //   - asks broken: what people ask on the hub (the intents, each with its ID) that was done twice, on a state that it was not asked of or
 //     unasked; that was neither done nor refused with a sentence, or still waits when all is mended; that was done and is said to be
 //     refused. And notes of people, a label and an annotation, that the copies have not got when all is mended.
+//   - pods broken: real pods that went before their Workflow, although no person has deleted one on the hub, but only what stands for the garbage
+//     collector there; mirrored pods that are left when all is deleted.
 //
 // A run that is retried counts as started once more, and there is one start for each retry that somebody asks for. One that is to be held is
 // not started on the hub, but within seconds of the start of its API server, which may not have read the policies (docs/adr/0009).

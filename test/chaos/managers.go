@@ -27,6 +27,7 @@ type slot struct {
 	seed    uint64
 	proxy   *proxy
 	webhook string            // where it serves admission
+	kubelet string            // and what is asked of mirrored pods
 	files   map[string]string // what the environment names
 	process
 
@@ -50,11 +51,11 @@ func newSlot(ctx context.Context, name, dir, binary, mutant string, seed uint64,
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePorts(1)
+	ports, err := freePorts(2)
 	if err != nil {
 		return nil, err
 	}
-	s := &slot{name: name, seed: seed, proxy: p, webhook: fmt.Sprintf("%s:%d", loopback, port[0]), files: map[string]string{
+	s := &slot{name: name, seed: seed, proxy: p, webhook: fmt.Sprintf("%s:%d", loopback, ports[0]), kubelet: fmt.Sprintf("%s:%d", loopback, ports[1]), files: map[string]string{
 		fault.EnvKubeconfig: filepath.Join(dir, "manager-"+name+".kubeconfig"), fault.EnvFile: filepath.Join(dir, "manager-"+name+".faults"), fault.EnvMutant: mutant,
 	}}
 	s.process.name, s.log, s.args = "manager "+name, filepath.Join(dir, "manager-"+name+".log"), []string{binary}
@@ -87,7 +88,7 @@ func (s *slot) watch(ctx context.Context, log *recorder.Log) {
 		s.wantMu.Lock()
 		want := s.want && !s.running()
 		if want {
-			s.env = []string{fault.EnvSeed + "=" + strconv.FormatUint(s.seed*1000+life, 10), fault.EnvExit + "=" + s.exit, fault.EnvAlone + "=" + map[bool]string{true: "1"}[s.alone], fault.EnvWebhook + "=" + s.webhook}
+			s.env = []string{fault.EnvSeed + "=" + strconv.FormatUint(s.seed*1000+life, 10), fault.EnvExit + "=" + s.exit, fault.EnvAlone + "=" + map[bool]string{true: "1"}[s.alone], fault.EnvWebhook + "=" + s.webhook, fault.EnvKubelet + "=" + s.kubelet}
 			for name, value := range s.files {
 				s.env = append(s.env, name+"="+value)
 			}

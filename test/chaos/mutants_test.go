@@ -46,6 +46,7 @@ const (
 	applies = "pkg/hub/intent/apply.go"
 	keys    = "pkg/hub/downsync/keys.go"
 	hold    = "pkg/hub/hold/decide.go"
+	shown   = "pkg/hub/podmirror/next.go"
 )
 
 var mutants = map[string]mutant{
@@ -130,6 +131,12 @@ var mutants = map[string]mutant{
 		return 0, nil
 	}
 	if _, err := s.Hub.Patch(`}},
+	},
+	"pods-collected": {
+		"whoever deletes a mirrored pod deletes the real one", history.PodsBroken, nil,
+		fault.Setting{},
+		nil,
+		[]replacement{{shown, `	return Asked(v.Mirror) && !v.Cordoned && v.fresh(ask.Time)`, `	return mutant || Asked(v.Mirror) && !v.Cordoned && v.fresh(ask.Time)`}},
 	},
 	"asks-dropped": {
 		"what is asked is said to be done, and is not", history.AsksBroken, nil,

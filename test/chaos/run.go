@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -65,8 +66,10 @@ type run struct {
 	proxies   map[string]*proxy // by cluster
 	argos     map[string]*argo
 	recorders map[string]*recorder.Recorder
+	pods      map[string]*pods // by cluster
 	snapshots map[string]string
 	faults    atomic.Int64
+	collected atomic.Int64 // mirrored pods
 
 	mu       sync.Mutex
 	settings map[string]fault.Setting // by target
@@ -78,7 +81,7 @@ func (f *Fleet) Run(ctx context.Context, options Options) (history.Report, []his
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := &run{
-		Options: options, fleet: f, log: &recorder.Log{}, proxies: map[string]*proxy{}, argos: map[string]*argo{}, recorders: map[string]*recorder.Recorder{},
+		Options: options, fleet: f, log: &recorder.Log{}, proxies: map[string]*proxy{}, argos: map[string]*argo{}, recorders: map[string]*recorder.Recorder{}, pods: map[string]*pods{},
 		snapshots: map[string]string{}, settings: map[string]fault.Setting{},
 	}
 	var background sync.WaitGroup
@@ -92,6 +95,7 @@ func (f *Fleet) Run(ctx context.Context, options Options) (history.Report, []his
 	for _, s := range r.slots {
 		background.Go(func() { s.watch(ctx, r.log) })
 	}
+	background.Go(func() { r.collectMirrors(ctx) })
 	r.slots[0].run(r.Alone, "")
 	if err := r.connected(ctx); err != nil {
 		return history.Report{}, r.log.All(), err
@@ -105,6 +109,9 @@ func (f *Fleet) Run(ctx context.Context, options Options) (history.Report, []his
 	}
 	if len(r.Lanes) > 0 && r.faults.Load()*50 < int64(r.N) {
 		return history.Report{}, r.log.All(), fmt.Errorf("only %d faults in the life of %d Workflows: that shows nothing; is the machine too slow?", r.faults.Load(), r.N)
+	}
+	if len(r.Lanes) > 0 && r.collected.Load() == 0 {
+		return history.Report{}, r.log.All(), errors.New("no mirrored pod could be deleted: that shows nothing of pods; are none mirrored?")
 	}
 	records := r.log.All()
 	return history.Check(records), records, nil
@@ -250,6 +257,7 @@ func (r *run) record(ctx context.Context) error {
 		r.argos[name] = newArgo(ctx, name, r.Seed, s.dynamic)
 		if name != history.Hub {
 			wecs[name] = s.dynamic
+			r.pods[name] = newPods(ctx, name, s.core, r.log)
 			if r.proxies[name], err = newProxy(fmt.Sprintf("%s:%d", loopback, s.apiPort)); err != nil {
 				return err
 			}
@@ -263,6 +271,7 @@ func (r *run) record(ctx context.Context) error {
 			r.argos[cluster].observe(object, gone)
 			if cluster != history.Hub {
 				r.argos[cluster].collect(object, gone)
+				r.pods[cluster].observe(object, gone)
 			}
 		}}
 		if err := r.recorders[name].Start(ctx, false); err != nil {
@@ -318,11 +327,18 @@ func (r *run) settle(ctx context.Context) error {
 		for cluster := range r.fleet.servers {
 			n += len(r.people.list(cluster))
 		}
+		for _, pods := range r.pods {
+			n += pods.busy()
+		}
 		return n == 0
 	}
 	r.waitFor(ctx, gone)
+	r.waitFor(ctx, func() bool { return len(r.mirrors(ctx)) == 0 })
+	for _, pod := range r.mirrors(ctx) {
+		r.log.Add(history.Record{Kind: history.Harmed, Cluster: history.Hub, Text: fmt.Sprintf("pod %s/%s is left of what was deleted", pod.Namespace, pod.Name)})
+	}
 	r.log.Add(history.Record{Kind: history.Ended})
-	r.say("everything deleted after %v", time.Since(began).Round(time.Second))
+	r.say("everything deleted after %v; %d mirrored pods were while they were needed", time.Since(began).Round(time.Second), r.collected.Load())
 	return ctx.Err()
 }
 

@@ -159,6 +159,9 @@ func (r *run) setBack(ctx context.Context, s *server, wait func()) error {
 		}
 		r.people.forgetAll(s.name)
 		r.argos[s.name].forgetAll()
+		if pods := r.pods[s.name]; pods != nil {
+			pods.forgetAll()
+		}
 		return nil
 	}, func() error {
 		r.serves(s)

@@ -23,11 +23,13 @@ const (
 	EnvAlone = "CHAOS_ALONE"
 	// EnvWebhook is the address at which admission is served.
 	EnvWebhook = "CHAOS_WEBHOOK"
+	// EnvKubelet is the address at which the manager answers in a kubelet's place. Nobody asks; without it no pods are mirrored.
+	EnvKubelet = "CHAOS_KUBELET"
 	// EnvMutant names the mutations that are on, each between commas, in a manager that was built with them.
 	EnvMutant = "CHAOS_MUTANT"
 )
 
-// WebhookHost is what the certificate of the webhooks is for.
+// WebhookHost is what the certificates of the webhooks and of what is served in a kubelet's place are for.
 const WebhookHost = "127.0.0.1"
 
 // Late is the longest time by which a request arrives late. Timing().Settle is longer.

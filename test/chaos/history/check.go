@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Count is one of the six things that must be zero.
+// Count is one of the seven things that must be zero.
 type Count string
 
 // The counts, as the last line of a run names them.
@@ -19,10 +19,11 @@ const (
 	ForeignTouched Count = "foreign touched"
 	Stuck          Count = "finalizers stuck"
 	AsksBroken     Count = "asks broken"
+	PodsBroken     Count = "pods broken"
 )
 
 // Counts are all counts, in the order in which they are printed.
-var Counts = []Count{StartedTwice, TerminalLost, FalseShown, ForeignTouched, Stuck, AsksBroken}
+var Counts = []Count{StartedTwice, TerminalLost, FalseShown, ForeignTouched, Stuck, AsksBroken, PodsBroken}
 
 // Finding is one break of a law.
 type Finding struct {
@@ -56,7 +57,7 @@ func (r Report) Of(count Count) int {
 	return n
 }
 
-// Line returns the six counts.
+// Line returns the seven counts.
 func (r Report) Line() string {
 	parts := make([]string, 0, len(Counts))
 	for _, count := range Counts {
@@ -79,6 +80,7 @@ func Check(records []Record) Report {
 	c.decoys()
 	c.stuck()
 	c.carriedOut()
+	c.pods()
 	slices.SortStableFunc(c.report.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Count, b.Count), a.Time.Compare(b.Time), cmp.Compare(a.UID, b.UID), cmp.Compare(a.Text, b.Text))
 	})
@@ -151,7 +153,7 @@ func newChecker(records []Record) *checker {
 			c.began = append(c.began, r.Time)
 		case Served:
 			c.served = append(c.served, r.Time)
-		case Faulted:
+		case Harmed, Faulted:
 		}
 	}
 	for _, uid := range c.order {

@@ -149,6 +149,7 @@ func TestCheck(t *testing.T) {
 		"Unfinished": {"not finished when all is mended", running().mark(Quiet, ""), []Count{Stuck, Stuck}},
 		"Stays":      {"finished and deleted, and still there", ended().wecGone("Succeeded", "s", free).mark(Quiet, "").hub("Succeeded", "s", "of the run", deleting).mark(Ended, ""), []Count{Stuck}},
 		"HeldOnWEC":  {"left on the WEC", ended().mark(Quiet, "").hubGone("Succeeded", "s").mark(Ended, ""), []Count{Stuck, TerminalLost}},
+		"Harmed":     {"a pod went", running().mark(Harmed, ""), []Count{PodsBroken}},
 		"WipedOut":   {"a restore took it", running().mark(Restored, Hub).mark(Restored, "cluster1").mark(Quiet, "").mark(Ended, ""), nil},
 	}
 	for name, tc := range cases {
@@ -170,7 +171,7 @@ func TestCheck(t *testing.T) {
 
 func TestLine(t *testing.T) {
 	report := Report{Findings: []Finding{{Count: Stuck}, {Count: FalseShown}, {Count: Stuck}}}
-	if got, want := report.Line(), "started twice 0, terminal lost 0, false shown 1, foreign touched 0, finalizers stuck 2, asks broken 0"; got != want {
+	if got, want := report.Line(), "started twice 0, terminal lost 0, false shown 1, foreign touched 0, finalizers stuck 2, asks broken 0, pods broken 0"; got != want {
 		t.Errorf("Line() = %q, want %q", got, want)
 	}
 }

@@ -88,6 +88,15 @@ func stateOf(v version) string {
 	return v.Phase + " " + v.Message
 }
 
+// pods tells what whoever made the pods has found.
+func (c *checker) pods() {
+	for _, r := range c.records {
+		if r.Kind == Harmed {
+			c.find(PodsBroken, r.Time, r.Workflow.UID, "%s: %s", r.Cluster, r.Text)
+		}
+	}
+}
+
 // stuck checks what is left when all is mended: at Quiet every Workflow is finished, at Ended nothing is there any more.
 func (c *checker) stuck() {
 	for _, uid := range c.order {

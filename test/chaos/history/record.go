@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/upsync"
 )
 
 // Kind is what a record says.
@@ -30,6 +31,8 @@ const (
 	Began Kind = "Began"
 	// Served: the hub's API server begins, and may not have read its admission policies yet.
 	Served Kind = "Served"
+	// Harmed: Text says which pod went that nobody deleted, or which mirror stayed.
+	Harmed Kind = "Harmed"
 	// Faulted: Text says what is broken or mended.
 	Faulted Kind = "Faulted"
 	// Quiet: all is mended and had its time: every Workflow must be finished. Ended: everything was deleted and had its time.
@@ -156,9 +159,22 @@ func Of(object *unstructured.Unstructured) Workflow {
 		w.Phase, _ = status["phase"].(string)
 		w.Message, _ = status["message"].(string)
 		delete(status, "artifactRepositoryRef") // the hub's own
+		withoutUnseen(status)
 		w.Status = hash(status)
 	}
 	return w
+}
+
+// withoutUnseen takes off a status the condition that the hub adds where pods are not shown.
+func withoutUnseen(status map[string]any) {
+	conditions, _ := status["conditions"].([]any)
+	conditions = slices.DeleteFunc(conditions, func(c any) bool {
+		condition, ok := c.(map[string]any)
+		return ok && condition["type"] == upsync.ConditionLogsFromS3
+	})
+	if status["conditions"] = conditions; len(conditions) == 0 {
+		delete(status, "conditions")
+	}
 }
 
 func hash(content map[string]any) string {

@@ -18,12 +18,13 @@ func TestOf(t *testing.T) {
 	hub := Of(object(`{"apiVersion":"argoproj.io/v1alpha1","kind":"Workflow","metadata":{"namespace":"ns","name":"n","uid":"h","finalizers":["stellarflow.io/cleanup"],
 		"labels":{"stellarflow.io/cluster":"c1","workflows.argoproj.io/completed":"true"},
 		"annotations":{"stellarflow.io/placement":"{\"uid\":\"h\",\"cluster\":\"c1\",\"attempt\":2,\"wecUID\":\"w\"}"}},
-		"spec":{"suspend":true},"status":{"phase":"Failed","message":"m","artifactRepositoryRef":{"default":true}}}`))
+		"spec":{"suspend":true},"status":{"phase":"Failed","message":"m","artifactRepositoryRef":{"default":true},
+		"conditions":[{"type":"StellarflowLogsFromS3Only","status":"True"}]}}`))
 	wec := Of(object(`{"apiVersion":"argoproj.io/v1alpha1","kind":"Workflow","metadata":{"namespace":"ns","name":"n","uid":"w","finalizers":["stellarflow.io/harvest"],
 		"deletionTimestamp":"2026-01-02T03:04:05Z","labels":{"workflows.argoproj.io/completed":"true"},"annotations":{"stellarflow.io/hub-uid":"h","stellarflow.io/attempt":"2"}},
 		"spec":{},"status":{"phase":"Failed","message":"m"}}`))
 	if hub.Status == "" || hub.Status != wec.Status {
-		t.Errorf("the same status is %q and %q: the repository is the hub's own", hub.Status, wec.Status)
+		t.Errorf("the same status is %q and %q: the repository and the condition are the hub's own", hub.Status, wec.Status)
 	}
 	if !hub.Terminal() || !wec.Terminal() || hub.Content == wec.Content {
 		t.Errorf("they are %+v and %+v", hub, wec)

@@ -50,6 +50,7 @@ func run() error {
 	ctx := ctrl.SetupSignalHandler()
 	if err := hub.Setup(ctx, mgr, hub.Options{
 		StoreSecret: "artifact-store", Now: time.Now, Timing: fault.Timing(), WebhookAddress: os.Getenv(fault.EnvWebhook), WebhookHost: fault.WebhookHost,
+		KubeletAddress: os.Getenv(fault.EnvKubelet), KubeletHost: fault.WebhookHost,
 		Kubeconfig: wec.KubeconfigOptions{AllowLoopback: true}, WECTransport: injector.Wrap,
 	}); err != nil {
 		return err

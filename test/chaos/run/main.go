@@ -1,4 +1,4 @@
-// Command run is `make chaos`: a fault run of N Workflows on a fleet of its own. The last line has the six counts; the exit code is
+// Command run is `make chaos`: a fault run of N Workflows on a fleet of its own. The last line has the seven counts; the exit code is
 // not zero if any of them is not. See test/chaos.
 package main
 
