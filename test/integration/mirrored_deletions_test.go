@@ -103,13 +103,24 @@ func (m mirroring) notDeleted(t *testing.T, name, why string) {
 // the grace period that the person asked for.
 func TestRefusedDeletionsOfMirroredPods(t *testing.T) {
 	m, _ := mirrorPods(t)
+	pods := m.hub.core.CoreV1().Pods(m.ns)
 	by := func(user string) func(t *testing.T, name string) error {
 		return func(t *testing.T, name string) error {
 			return m.hub.coreAs(t, user).CoreV1().Pods(m.ns).Delete(t.Context(), name, metav1.DeleteOptions{})
 		}
 	}
 	eviction := func(t *testing.T, name string) error {
-		return m.hub.core.CoreV1().Pods(m.ns).EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: name}})
+		return pods.EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: name}})
+	}
+	// The scheduler says that it preempts a pod and deletes it then. What the pod does between the two is shown.
+	preemption := func(t *testing.T, name string) error {
+		patch := `{"status":{"conditions":[{"type":"DisruptionTarget","status":"True","reason":"PreemptionByScheduler"}]}}`
+		if _, err := pods.Patch(t.Context(), name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+			return err
+		}
+		m.report(t, name, corev1.PodRunning, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}})
+		m.waitMirror(t, name, "the mirror to be written", func(p *corev1.Pod) bool { return p != nil && p.Status.ContainerStatuses[0].State.Waiting != nil })
+		return by("system:kube-scheduler")(t, name)
 	}
 	for name, tc := range map[string]struct {
 		refuse func(t *testing.T, user, pod string)
@@ -117,8 +128,12 @@ func TestRefusedDeletionsOfMirroredPods(t *testing.T) {
 		phase  corev1.PodPhase
 		delete func(t *testing.T, name string) error
 	}{
-		"policy-then-deleted": {m.refuseByPolicy, false, corev1.PodRunning, by("system:serviceaccount:kube-system:namespace-controller")},
-		"policy-then-evicted": {m.refuseByPolicy, false, corev1.PodRunning, eviction},
+		"policy-then-deleted":  {m.refuseByPolicy, false, corev1.PodRunning, by("system:serviceaccount:kube-system:namespace-controller")},
+		"policy-then-evicted":  {m.refuseByPolicy, false, corev1.PodRunning, eviction},
+		"webhook-then-evicted": {m.refuseByWebhook, true, corev1.PodRunning, eviction},
+		"webhook-pending":      {m.refuseByWebhook, true, corev1.PodPending, eviction},
+		"webhook-failed":       {m.refuseByWebhook, true, corev1.PodFailed, eviction},
+		"webhook-preempted":    {m.refuseByWebhook, true, corev1.PodRunning, preemption},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := "hello-" + name + "-1234567890"
@@ -130,6 +145,9 @@ func TestRefusedDeletionsOfMirroredPods(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.untouched(t, pod, before)
+			if tc.noted && tc.phase != corev1.PodFailed { // that one is gone at once, and may be there again before its end is seen
+				m.notDeleted(t, pod, "that was an eviction")
+			}
 		})
 	}
 }
@@ -155,7 +173,7 @@ func TestNotesOfRefusedDeletions(t *testing.T) {
 	t.Run("another grace period", func(t *testing.T) {
 		const name = "hello-refused-once-1234567890"
 		remove(t, name, m.refused(t, m.refuseByWebhook, name, corev1.PodRunning, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
-		m.notDeleted(t, name, "that began 5s or more after")
+		m.notDeleted(t, name, "that was an eviction, or began 5s or more after")
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,6 +85,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	qos := shown.Status.QOSClass
 	shown.Status = want.Status
 	shown.Status.QOSClass = qos
+	shown.Status.Conditions = slices.Concat(want.Status.Conditions, disrupted(mirror))
 	shown.Annotations[stellarflow.AnnotationMirrored] = want.Annotations[stellarflow.AnnotationMirrored]
 	switch _, err = hub.UpdateStatus(ctx, shown, metav1.UpdateOptions{}); {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):

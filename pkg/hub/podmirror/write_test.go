@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -63,5 +64,21 @@ func TestMost(t *testing.T) {
 				t.Errorf("it is said that it is not shown: %v", refused)
 			}
 		})
+	}
+}
+
+// TestWriteKeepsEvictions: what an eviction has written before it deletes the mirror is there when it does.
+func TestWriteKeepsEvictions(t *testing.T) {
+	for status, want := range map[corev1.ConditionStatus]int{corev1.ConditionTrue: 1, corev1.ConditionFalse: 0} {
+		before := mirror(t, evicted(status))
+		hub := fake.NewClientset(before)
+		p := &pods{Mirrorer: &Mirrorer{Hub: hub, Shown: many(1)}, connection: &cluster.Connection{Name: "cluster1"}, events: events.New(events.Options{}), read: map[types.NamespacedName]seen{}}
+		if _, err := p.write(t.Context(), View{Cluster: "cluster1", Mirror: before, Now: ended}, hubCopy(), mirrorOf(t, finished(0))); err != nil {
+			t.Fatal(err)
+		}
+		after, err := hub.CoreV1().Pods(before.Namespace).Get(t.Context(), before.Name, metav1.GetOptions{})
+		if err != nil || after.Status.Phase != corev1.PodSucceeded || len(disrupted(after)) != want || len(after.Status.Conditions) != want+1 {
+			t.Errorf("%s: %v, %v", status, after.Status, err)
+		}
 	}
 }
