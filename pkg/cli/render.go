@@ -79,7 +79,7 @@ func (o renderOptions) patches() ([]patch, error) {
 		if err != nil {
 			return nil, err
 		}
-		patches = append(patches, userPatch("MutatingWebhookConfiguration", "stellarflow", "/webhooks/2", "argo-server-or-a-person",
+		patches = append(patches, userPatch("ValidatingWebhookConfiguration", "stellarflow", "/webhooks/0", "argo-server-or-a-person",
 			servers+" || !request.userInfo.username.startsWith('system:') || request.userInfo.username == 'system:admin'"))
 	}
 	guard := "stellarflow-guard-controller"
@@ -194,7 +194,7 @@ func render(base string, patches []patch) ([]*unstructured.Unstructured, error) 
 func rank(object *unstructured.Unstructured) int {
 	order := []string{
 		"CustomResourceDefinition", "Namespace", "ServiceAccount", "Secret", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingWebhookConfiguration", "PodDisruptionBudget", "NetworkPolicy", "Service",
+		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "PodDisruptionBudget", "NetworkPolicy", "Service",
 	}
 	if i := slices.Index(order, object.GetKind()); i >= 0 {
 		return i

@@ -126,7 +126,7 @@ func TestOrder(t *testing.T) {
 	}
 	guard, manager, rest, definitions := uninstallOrder(objects)
 	want := [][]string{
-		{"MutatingWebhookConfiguration", "ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"},
+		{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"},
 		{"Deployment"},
 		{"Service", "NetworkPolicy", "PodDisruptionBudget", "RoleBinding", "Role", "ClusterRoleBinding", "ClusterRole", "ServiceAccount", "Namespace"},
 		{"CustomResourceDefinition"},

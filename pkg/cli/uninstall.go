@@ -134,9 +134,9 @@ func uninstallOrder(objects []*unstructured.Unstructured) (guard, manager, rest,
 	return guard, manager, rest, definitions
 }
 
-// isGuard reports whether objects of a kind are the guard: the policies and the webhook.
+// isGuard reports whether objects of a kind are the guard: the policies and the webhooks.
 func isGuard(kind string) bool {
-	return strings.HasPrefix(kind, "ValidatingAdmissionPolicy") || kind == "MutatingWebhookConfiguration"
+	return strings.HasPrefix(kind, "ValidatingAdmissionPolicy") || strings.HasSuffix(kind, "WebhookConfiguration")
 }
 
 // waitNoPods waits until the manager has ended.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -102,18 +103,23 @@ func (f *Fleet) askManagers(ctx context.Context) error {
 	if f.webhooks, err = newProxy(); err != nil {
 		return err
 	}
-	configurations := f.hub().core.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	configuration, err := configurations.Get(ctx, guard.Configuration, metav1.GetOptions{})
-	if err != nil {
-		return err
+	for _, resource := range []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} {
+		configurations := f.hub().dynamic.Resource(admissionregistrationv1.SchemeGroupVersion.WithResource(resource))
+		configuration, err := configurations.Get(ctx, guard.Configuration, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		asked, _ := configuration.Object["webhooks"].([]any)
+		for i := range asked {
+			webhook, _ := asked[i].(map[string]any)
+			path, _, _ := unstructured.NestedString(webhook, "clientConfig", "service", "path")
+			webhook["clientConfig"] = map[string]any{"url": "https://" + f.webhooks.address() + path}
+		}
+		if _, err := configurations.Update(ctx, configuration, metav1.UpdateOptions{}); err != nil {
+			return err
+		}
 	}
-	for i := range configuration.Webhooks {
-		asked := &configuration.Webhooks[i].ClientConfig
-		url := "https://" + f.webhooks.address() + *asked.Service.Path
-		asked.URL, asked.Service = &url, nil
-	}
-	_, err = configurations.Update(ctx, configuration, metav1.UpdateOptions{})
-	return err
+	return nil
 }
 
 // argoUser is the user of the hub's Argo controller, whom the guard refuses (config/webhook).

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,9 +16,11 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/guard"
 )
 
-const webhookKind = "MutatingWebhookConfiguration"
+// isWebhook reports whether objects of a kind let the API server ask the manager.
+func isWebhook(kind string) bool { return strings.HasSuffix(kind, "WebhookConfiguration") }
 
 // serveWebhook lets the hub's API server ask the manager that listens at the returned address, until the test ends.
 func (c *clusters) serveWebhook(t *testing.T) (address string) {
@@ -43,35 +44,56 @@ func (c *clusters) askAt(t *testing.T, address string, seconds int32) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var configuration admissionregistrationv1.MutatingWebhookConfiguration
 	for _, resource := range rendered.Resources() {
-		if resource.GetKind() != webhookKind {
+		if !isWebhook(resource.GetKind()) {
 			continue
 		}
-		content, err := resource.Map()
+		raw, err := resource.MarshalJSON()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, &configuration); err != nil {
+		configuration := &unstructured.Unstructured{}
+		if err := configuration.UnmarshalJSON(raw); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for i := range configuration.Webhooks {
-		url := "https://" + address + *configuration.Webhooks[i].ClientConfig.Service.Path
-		configuration.Webhooks[i].ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &url}
-		if seconds > 0 {
-			configuration.Webhooks[i].TimeoutSeconds = &seconds
+		webhooks, _ := configuration.Object["webhooks"].([]any)
+		for i := range webhooks {
+			webhook, _ := webhooks[i].(map[string]any)
+			path, _, _ := unstructured.NestedString(webhook, "clientConfig", "service", "path")
+			webhook["clientConfig"] = map[string]any{"url": "https://" + address + path}
+			if seconds > 0 {
+				webhook["timeoutSeconds"] = int64(seconds)
+			}
 		}
-	}
-	webhooks := c.hub.core.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	if _, err := webhooks.Create(t.Context(), &configuration, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := webhooks.Delete(context.Background(), configuration.Name, metav1.DeleteOptions{}); err != nil {
-			t.Error(err)
+		if err := c.hub.client.Create(t.Context(), configuration); err != nil {
+			t.Fatal(err)
 		}
-	})
+		t.Cleanup(func() {
+			if err := c.hub.client.Delete(context.Background(), configuration); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// trust returns the CA that the API server trusts of each webhook.
+func (s *server) trust(ctx context.Context) (bundles [][]byte, err error) {
+	webhooks := s.core.AdmissionregistrationV1()
+	mutating, err := webhooks.MutatingWebhookConfigurations().Get(ctx, guard.Configuration, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for i := range mutating.Webhooks {
+		bundles = append(bundles, mutating.Webhooks[i].ClientConfig.CABundle)
+	}
+	validating, err := webhooks.ValidatingWebhookConfigurations().Get(ctx, guard.Configuration, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for i := range validating.Webhooks {
+		bundles = append(bundles, validating.Webhooks[i].ClientConfig.CABundle)
+	}
+	return bundles, nil
 }
 
 // trusted waits until the API server asks the webhook with success.

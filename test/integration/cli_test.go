@@ -10,17 +10,21 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/cli"
+	"stellarflow.io/stellarflow/pkg/hub/guard"
 	"stellarflow.io/stellarflow/pkg/wec"
 )
 
@@ -92,6 +96,7 @@ func testInstall(t *testing.T, c *commandLine) {
 		t.Errorf("the store is not what the file says: %v, %v", secret.Data, err)
 	}
 	before := versions(t, c.hub)
+	mutatesDeletions(t, c.hub)
 	var answer struct {
 		ArgoControllers, Applied []string
 		Store                    string
@@ -104,8 +109,45 @@ func testInstall(t *testing.T, c *commandLine) {
 	if diff := cmp.Diff(before, versions(t, c.hub)); diff != "" {
 		t.Errorf("a second install, without the store's file, changes what did not change (-before +after):\n%s", diff)
 	}
+	mutating, err := c.hub.core.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), guard.Configuration, metav1.GetOptions{})
+	if err != nil || len(mutating.Webhooks) != 2 {
+		t.Errorf("a webhook of an earlier version is left: %v, %v", mutating, err)
+	}
 	c.refuses(cli.ExitFailure, "deployment stellarflow-system/stellarflow-hub is not available after 2s: the controller manager has not seen it yet: it has no pod: correct that",
 		append(install[:4:4], "--timeout=2s")...)
+}
+
+// mutatesDeletions puts the webhook of deletions where earlier versions had it too, among the mutating ones, with their manager's CA.
+func mutatesDeletions(t *testing.T, s *server) {
+	t.Helper()
+	webhooks := s.core.AdmissionregistrationV1()
+	mutating, err := webhooks.MutatingWebhookConfigurations().Get(t.Context(), guard.Configuration, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	validating, err := webhooks.ValidatingWebhookConfigurations().Get(t.Context(), guard.Configuration, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deletions := validating.Webhooks[0]
+	earlier := &admissionregistrationv1.MutatingWebhookConfiguration{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "MutatingWebhookConfiguration"}, ObjectMeta: metav1.ObjectMeta{Name: mutating.Name, Labels: mutating.Labels},
+		Webhooks: append(mutating.Webhooks, admissionregistrationv1.MutatingWebhook{
+			Name: deletions.Name, ClientConfig: deletions.ClientConfig, Rules: deletions.Rules, ObjectSelector: deletions.ObjectSelector, SideEffects: deletions.SideEffects,
+			AdmissionReviewVersions: deletions.AdmissionReviewVersions,
+		}),
+	}
+	raw, err := json.Marshal(earlier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch := func(kind types.PatchType, manager, patch string, force *bool) {
+		if _, err := webhooks.MutatingWebhookConfigurations().Patch(t.Context(), mutating.Name, kind, []byte(patch), metav1.PatchOptions{FieldManager: manager, Force: force}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	patch(types.ApplyPatchType, "stellarflow", string(raw), ptr.To(true))
+	patch(types.JSONPatchType, "stellarflow-hub", `[{"op":"add","path":"/webhooks/2/clientConfig/caBundle","value":"Cg=="}]`, nil)
 }
 
 // versions are the resourceVersions of what an installation applies.

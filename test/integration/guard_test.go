@@ -86,7 +86,7 @@ func installGuard(t *testing.T, s *server) {
 			t.Fatal(err)
 		}
 		object := &unstructured.Unstructured{Object: m}
-		if object.GetKind() == webhookKind {
+		if isWebhook(object.GetKind()) {
 			continue
 		}
 		gvr := schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: resources[object.GetKind()]}

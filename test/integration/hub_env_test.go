@@ -159,7 +159,7 @@ func (s *server) apply(dir string) error {
 			return err
 		}
 		object := &unstructured.Unstructured{Object: content}
-		if object.GetKind() == webhookKind { // only for tests that serve it (serveWebhook)
+		if isWebhook(object.GetKind()) { // only for tests that serve it (serveWebhook)
 			continue
 		}
 		mapping, err := mapper.RESTMapping(object.GroupVersionKind().GroupKind(), object.GroupVersionKind().Version)

@@ -20,64 +20,160 @@ import (
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
-// refuseDeletions lets the hub refuse a user's deletions of one Pod, after all mutating admission has agreed.
-func (m mirroring) refuseDeletions(t *testing.T, user, pod string) {
+// refuseByPolicy lets the hub refuse a user's deletions of one Pod by a policy.
+func (m mirroring) refuseByPolicy(t *testing.T, user, pod string) {
 	t.Helper()
 	meta := metav1.ObjectMeta{Name: "test-" + pod}
 	m.create(t, &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: meta, Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
-		MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
-			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete},
-			Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
-		}}}},
-		Validations: []admissionregistrationv1.Validation{{
-			Expression: fmt.Sprintf("request.userInfo.username != %q || request.name != %q || request.namespace != %q", user, pod, m.ns), Reason: ptr.To(metav1.StatusReasonForbidden),
-		}},
+		MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: deletionsOfPods}}},
+		MatchConditions:  []admissionregistrationv1.MatchCondition{{Name: "by-the-user", Expression: m.deletes(user, pod)}},
+		Validations:      []admissionregistrationv1.Validation{{Expression: "false", Reason: ptr.To(metav1.StatusReasonForbidden)}},
 	}})
 	m.create(t, &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: meta, Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
 		PolicyName: meta.Name, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
 	}})
-	eventually(t, "deletions to be refused", func(ctx context.Context) (bool, string) {
-		err := m.hub.coreAs(t, user).CoreV1().Pods(m.ns).Delete(ctx, pod, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
-		return apierrors.IsForbidden(err), fmt.Sprint(err)
+}
+
+// refuseByWebhook lets another webhook refuse them, one that is down.
+func (m mirroring) refuseByWebhook(t *testing.T, user, pod string) {
+	t.Helper()
+	m.create(t, &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "test-" + pod},
+		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+			Name: "down.example.com", SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
+			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1")}, Rules: []admissionregistrationv1.RuleWithOperations{deletionsOfPods},
+			MatchConditions: []admissionregistrationv1.MatchCondition{{Name: "by-the-user", Expression: m.deletes(user, pod)}},
+		}},
 	})
 }
 
-// TestRefusedDeletionsOfMirroredPods: what a person was refused does not reach the real pod when something else deletes the mirror.
+var deletionsOfPods = admissionregistrationv1.RuleWithOperations{
+	Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete},
+	Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+}
+
+// deletes is true of a user's request about one Pod, as an expression of admission.
+func (m mirroring) deletes(user, pod string) string {
+	return fmt.Sprintf("request.userInfo.username == %q && request.name == %q && request.namespace == %q", user, pod, m.ns)
+}
+
+// refused shows a pod in a phase and lets jane be refused its deletion. It returns the mirror as it is then.
+func (m mirroring) refused(t *testing.T, refuse func(t *testing.T, user, pod string), name string, phase corev1.PodPhase, options metav1.DeleteOptions) *corev1.Pod {
+	t.Helper()
+	m.begin(t, name)
+	m.waitMirror(t, name, "the mirror", shows(corev1.PodRunning))
+	switch phase {
+	case corev1.PodPending:
+		m.report(t, name, phase, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}})
+	case corev1.PodFailed:
+		m.report(t, name, phase, terminated(1))
+	}
+	m.waitMirror(t, name, "the mirror to be "+string(phase), shows(phase))
+	refuse(t, "jane", name)
+	pods := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns)
+	eventually(t, "deletions to be refused", func(ctx context.Context) (bool, string) {
+		err := pods.Delete(ctx, name, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		return err != nil, "they are not"
+	})
+	if err := pods.Delete(t.Context(), name, options); err == nil {
+		t.Fatal("the deletion is not refused")
+	}
+	return m.waitMirror(t, name, "the mirror as it was", shows(phase))
+}
+
+// untouched waits until a mirror is made again, and finds the real pod as it was.
+func (m mirroring) untouched(t *testing.T, name string, before *corev1.Pod) {
+	t.Helper()
+	m.waitMirror(t, name, "the mirror made again", another(before))
+	if there := m.real(t, name); there.DeletionTimestamp != nil {
+		t.Error("the real pod is deleted")
+	}
+}
+
+// notDeleted waits for what is said of a pod that is there although a person has asked to delete it.
+func (m mirroring) notDeleted(t *testing.T, name, why string) {
+	t.Helper()
+	eventually(t, "an event", func(ctx context.Context) (bool, string) {
+		said := m.eventsOf(ctx, "hello")
+		return strings.Contains(said, "pod "+name+" on cluster cluster1 is not deleted although it was here: "+why), said
+	})
+}
+
+// TestRefusedDeletionsOfMirroredPods: what a person was refused does not reach the real pod when something else deletes the mirror at once, with
+// the grace period that the person asked for.
 func TestRefusedDeletionsOfMirroredPods(t *testing.T) {
 	m, _ := mirrorPods(t)
-	refused := func(t *testing.T, name string, options metav1.DeleteOptions) *corev1.Pod {
-		t.Helper()
-		m.begin(t, name)
-		before := m.waitMirror(t, name, "the mirror", shows(corev1.PodRunning))
-		m.refuseDeletions(t, "jane", name)
-		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).Delete(t.Context(), name, options); !apierrors.IsForbidden(err) {
-			t.Fatalf("the deletion is not refused: %v", err)
+	pods := m.hub.core.CoreV1().Pods(m.ns)
+	by := func(user string) func(t *testing.T, name string) error {
+		return func(t *testing.T, name string) error {
+			return m.hub.coreAs(t, user).CoreV1().Pods(m.ns).Delete(t.Context(), name, metav1.DeleteOptions{})
 		}
-		return before
 	}
-	evicted := func(t *testing.T, name string, before *corev1.Pod) {
+	eviction := func(t *testing.T, name string) error {
+		return pods.EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: name}})
+	}
+	// The scheduler says that it preempts a pod and deletes it then. What the pod does between the two is shown.
+	preemption := func(t *testing.T, name string) error {
+		patch := `{"status":{"conditions":[{"type":"DisruptionTarget","status":"True","reason":"PreemptionByScheduler"}]}}`
+		if _, err := pods.Patch(t.Context(), name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+			return err
+		}
+		m.report(t, name, corev1.PodRunning, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}})
+		m.waitMirror(t, name, "the mirror to be written", func(p *corev1.Pod) bool { return p != nil && p.Status.ContainerStatuses[0].State.Waiting != nil })
+		return by("system:kube-scheduler")(t, name)
+	}
+	for name, tc := range map[string]struct {
+		refuse func(t *testing.T, user, pod string)
+		noted  bool
+		phase  corev1.PodPhase
+		delete func(t *testing.T, name string) error
+	}{
+		"policy-then-deleted":  {m.refuseByPolicy, false, corev1.PodRunning, by("system:serviceaccount:kube-system:namespace-controller")},
+		"policy-then-evicted":  {m.refuseByPolicy, false, corev1.PodRunning, eviction},
+		"webhook-then-evicted": {m.refuseByWebhook, true, corev1.PodRunning, eviction},
+		"webhook-pending":      {m.refuseByWebhook, true, corev1.PodPending, eviction},
+		"webhook-failed":       {m.refuseByWebhook, true, corev1.PodFailed, eviction},
+		"webhook-preempted":    {m.refuseByWebhook, true, corev1.PodRunning, preemption},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := "hello-" + name + "-1234567890"
+			before := m.refused(t, tc.refuse, pod, tc.phase, metav1.DeleteOptions{})
+			if noted := before.Annotations[stellarflow.AnnotationDeletion] != ""; noted != tc.noted {
+				t.Errorf("the request that was refused is noted: %v, want %v", noted, tc.noted)
+			}
+			if err := tc.delete(t, pod); err != nil {
+				t.Fatal(err)
+			}
+			m.untouched(t, pod, before)
+			if tc.noted && tc.phase != corev1.PodFailed { // that one is gone at once, and may be there again before its end is seen
+				m.notDeleted(t, pod, "that was an eviction")
+			}
+		})
+	}
+}
+
+// TestNotesOfRefusedDeletions: a note counts for nothing else, and comes off.
+func TestNotesOfRefusedDeletions(t *testing.T) {
+	m, _ := mirrorPods(t)
+	remove := func(t *testing.T, name string, before *corev1.Pod) {
 		t.Helper()
-		if err := m.hub.core.CoreV1().Pods(m.ns).EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: name}}); err != nil {
+		if err := m.hub.coreAs(t, "system:serviceaccount:kube-system:namespace-controller").CoreV1().Pods(m.ns).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		m.waitMirror(t, name, "the mirror made again", another(before))
-		if there := m.real(t, name); there.DeletionTimestamp != nil {
-			t.Error("the real pod is deleted")
-		}
+		m.untouched(t, name, before)
 	}
 	t.Run("the note comes off", func(t *testing.T) {
-		before := refused(t, "hello-refused-1234567890", metav1.DeleteOptions{})
-		m.waitMirror(t, "hello-refused-1234567890", "the note to go", func(p *corev1.Pod) bool {
+		const name = "hello-refused-1234567890"
+		before := m.refused(t, m.refuseByWebhook, name, corev1.PodRunning, metav1.DeleteOptions{})
+		m.waitMirror(t, name, "the note to go", func(p *corev1.Pod) bool {
 			return p != nil && p.UID == before.UID && p.Annotations[stellarflow.AnnotationDeletion] == ""
 		})
-		evicted(t, "hello-refused-1234567890", before)
+		remove(t, name, before)
 	})
-	t.Run("an eviction has another grace period", func(t *testing.T) {
-		evicted(t, "hello-refused-once-1234567890", refused(t, "hello-refused-once-1234567890", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
-		eventually(t, "an event", func(ctx context.Context) (bool, string) {
-			said := m.eventsOf(ctx, "hello")
-			return strings.Contains(said, "pod hello-refused-once-1234567890 on cluster cluster1 is not deleted although it was here: that began 5s or more after"), said
-		})
+	t.Run("another grace period", func(t *testing.T) {
+		const name = "hello-refused-once-1234567890"
+		remove(t, name, m.refused(t, m.refuseByWebhook, name, corev1.PodRunning, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
+		m.notDeleted(t, name, "that was an eviction, or began 5s or more after")
 	})
 }
 

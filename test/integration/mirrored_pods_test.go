@@ -155,7 +155,7 @@ func noPod(p *corev1.Pod) bool { return p == nil }
 
 // another waits for a mirror that was made again.
 func another(before *corev1.Pod) func(*corev1.Pod) bool {
-	return func(p *corev1.Pod) bool { return p != nil && p.UID != before.UID && shows(corev1.PodRunning)(p) }
+	return func(p *corev1.Pod) bool { return p != nil && p.UID != before.UID && shows(before.Status.Phase)(p) }
 }
 
 func terminated(code int32) corev1.ContainerState {
@@ -289,22 +289,15 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 			return apierrors.IsNotFound(err), fmt.Sprint(err)
 		})
 	})
-	untouched := func(t *testing.T, name string, before *corev1.Pod) {
-		t.Helper()
-		m.waitMirror(t, name, "the mirror made again", another(before))
-		if there := m.real(t, name); there.DeletionTimestamp != nil {
-			t.Error("the real pod is deleted")
-		}
-	}
 	for as, name := range map[string]string{
 		"system:serviceaccount:kube-system:generic-garbage-collector": "hello-gc-1234567890", "system:serviceaccount:kube-system:pod-garbage-collector": "hello-pod-gc-1234567890",
 		"system:serviceaccount:kube-system:namespace-controller": "hello-namespace-1234567890", "system:kube-scheduler": "hello-preemption-1234567890", "system:node:worker": "hello-node-1234567890",
 		"system:kube-controller-manager": "hello-controllers-1234567890", "system:serviceaccount:argo:argo": "hello-argo-1234567890",
 	} {
-		t.Run("by "+as, func(t *testing.T) { untouched(t, name, remove(t, as, name, metav1.DeleteOptions{})) })
+		t.Run("by "+as, func(t *testing.T) { m.untouched(t, name, remove(t, as, name, metav1.DeleteOptions{})) })
 	}
 	t.Run("by garbage collection at once", func(t *testing.T) {
-		untouched(t, "hello-gc-once-1234567890", remove(t, "system:serviceaccount:kube-system:pod-garbage-collector", "hello-gc-once-1234567890", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
+		m.untouched(t, "hello-gc-once-1234567890", remove(t, "system:serviceaccount:kube-system:pod-garbage-collector", "hello-gc-once-1234567890", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
 	})
 	t.Run("by an eviction, whoever asks for it", func(t *testing.T) {
 		m.begin(t, "hello-evicted-1234567890")
@@ -312,7 +305,7 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		if err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: m.ns, Name: "hello-evicted-1234567890"}}); err != nil {
 			t.Fatal(err)
 		}
-		untouched(t, "hello-evicted-1234567890", before)
+		m.untouched(t, "hello-evicted-1234567890", before)
 	})
 	t.Run("as a dry run", func(t *testing.T) {
 		before := remove(t, "jane", "hello-dry-1234567890", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
@@ -333,7 +326,7 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 		})
 		cordon(true)
 		defer cordon(false)
-		untouched(t, "hello-drained-1234567890", remove(t, "jane", "hello-drained-1234567890", metav1.DeleteOptions{}))
+		m.untouched(t, "hello-drained-1234567890", remove(t, "jane", "hello-drained-1234567890", metav1.DeleteOptions{}))
 	})
 	t.Run("while nobody answers, and by what deletes then", func(t *testing.T) {
 		m.begin(t, "hello-away-1234567890")
@@ -346,7 +339,7 @@ func TestMirroredPodsAreDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 		startManager(t, m.clusters, managerOptions{kubelet: freeAddress(t)})
-		untouched(t, "hello-away-1234567890", before)
+		m.untouched(t, "hello-away-1234567890", before)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,8 +18,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -36,7 +39,7 @@ import (
 const (
 	// Secret, in the system namespace, holds its certificate. One that cert-manager keeps is used as it is.
 	Secret = "stellarflow-webhook"
-	// Configuration is the MutatingWebhookConfiguration.
+	// Configuration is the MutatingWebhookConfiguration, and the ValidatingWebhookConfiguration.
 	Configuration = "stellarflow"
 	// Host is how the API server calls it, by its Service.
 	Host = "stellarflow-hub." + stellarflow.SystemNamespace + ".svc"
@@ -91,21 +94,23 @@ func (c *Certificates) key() types.NamespacedName {
 
 // Reconcile renews the certificate if it is time and lets the API server trust it.
 func (c *Certificates) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
-	configuration, err := c.Core.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, Configuration, metav1.GetOptions{})
-	c.unused.Store(apierrors.IsNotFound(err))
-	if apierrors.IsNotFound(err) { // being uninstalled, or installed without it
+	configurations, err := c.configurations(ctx)
+	c.unused.Store(err == nil && len(configurations) == 0)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if len(configurations) == 0 { // being uninstalled, or installed without it
 		return ctrl.Result{RequeueAfter: lookForIt}, nil
 	}
-	if err != nil {
-		return ctrl.Result{}, fmt.Errorf("read the webhook's configuration: %w", err)
-	}
-	var trusted []byte
-	for i := range configuration.Webhooks {
-		trusted = configuration.Webhooks[i].ClientConfig.CABundle
+	var trusted []byte // what the last webhook holds: all the others were told before
+	for _, configuration := range configurations {
+		for i := range configuration.Webhooks {
+			trusted = configuration.Webhooks[i].ClientConfig.CABundle
+		}
 	}
 	bundle, changed, err := c.renew(ctx, trusted)
-	if err == nil {
-		err = c.trust(ctx, configuration, bundle)
+	for i := 0; i < len(configurations) && err == nil; i++ {
+		err = c.trust(ctx, configurations[i], bundle)
 	}
 	if errors.Is(err, hubcopy.ErrLostRace) {
 		return ctrl.Result{RequeueAfter: time.Second}, nil
@@ -154,12 +159,38 @@ func (c *Certificates) renew(ctx context.Context, trusted []byte) (bundle []byte
 	return data[keyCA], true, nil
 }
 
-// trust puts the CA into the webhook's configuration.
-func (c *Certificates) trust(ctx context.Context, configuration *admissionregistrationv1.MutatingWebhookConfiguration, bundle []byte) error {
-	operations := hubcopy.Unchanged(configuration)
+// configuration is an object that lets the API server call webhooks: of both kinds, with what both have.
+type configuration struct {
+	admissionregistrationv1.MutatingWebhookConfiguration
+	resource string
+}
+
+// configurations returns those that there are.
+func (c *Certificates) configurations(ctx context.Context) ([]*configuration, error) {
+	var found []*configuration
+	for _, resource := range []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} {
+		read := &configuration{resource: resource}
+		raw, err := c.Core.AdmissionregistrationV1().RESTClient().Get().Resource(resource).Name(Configuration).SetHeader("Accept", runtime.ContentTypeJSON).DoRaw(ctx)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err == nil {
+			err = json.Unmarshal(raw, &read.MutatingWebhookConfiguration)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the webhook's configuration (%s): %w", resource, err)
+		}
+		found = append(found, read)
+	}
+	return found, nil
+}
+
+// trust puts the CA into a configuration.
+func (c *Certificates) trust(ctx context.Context, to *configuration, bundle []byte) error {
+	operations := hubcopy.Unchanged(to)
 	unchanged := len(operations)
-	for i := range configuration.Webhooks {
-		if !bytes.Equal(configuration.Webhooks[i].ClientConfig.CABundle, bundle) {
+	for i := range to.Webhooks {
+		if !bytes.Equal(to.Webhooks[i].ClientConfig.CABundle, bundle) {
 			operations = append(operations, hubcopy.Add(bundle, "webhooks", fmt.Sprint(i), "clientConfig", "caBundle"))
 		}
 	}
@@ -170,8 +201,10 @@ func (c *Certificates) trust(ctx context.Context, configuration *admissionregist
 	if err != nil {
 		return err
 	}
-	if _, err := c.Core.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, Configuration, hubcopy.PatchType, raw, metav1.PatchOptions{FieldManager: "stellarflow-hub"}); err != nil {
-		return fmt.Errorf("let the API server trust the webhook: %w", hubcopy.Classify(err))
+	err = c.Core.AdmissionregistrationV1().RESTClient().Patch(hubcopy.PatchType).Resource(to.resource).Name(Configuration).
+		VersionedParams(&metav1.PatchOptions{FieldManager: "stellarflow-hub"}, scheme.ParameterCodec).Body(raw).Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("let the API server trust the webhook (%s): %w", to.resource, hubcopy.Classify(err))
 	}
 	return nil
 }

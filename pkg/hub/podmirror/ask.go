@@ -2,6 +2,7 @@ package podmirror
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,12 +51,12 @@ const (
 	kept = 2 * within
 )
 
-// Asked reports whether the deletion of a mirrored pod is the one that admission saw a person ask for: it began then, and has the grace period
-// that was asked for. An eviction is not seen by the admission of deletions (k8s.io/kubernetes pkg/registry/core/pod/storage/eviction.go), and
+// Asked reports whether the deletion of a mirrored pod is the one that admission saw a person ask for: it began then, has the grace period
+// that was asked for, and nothing of the hub's has said that it is what deletes the pod. Evictions are not seen by the admission of deletions, and
 // the controllers of Kubernetes are not asked.
 func Asked(mirror *corev1.Pod) bool {
 	ask, ok := AskOf(mirror)
-	if !ok || mirror.DeletionTimestamp == nil {
+	if !ok || mirror.DeletionTimestamp == nil || len(disrupted(mirror)) > 0 {
 		return false
 	}
 	grace := ptr.Deref(mirror.DeletionGracePeriodSeconds, 0)
@@ -75,4 +76,17 @@ func (a Ask) gives(grace int64, mirror *corev1.Pod) bool {
 		return !Finished(mirror).IsZero()
 	}
 	return grace == 1 && a.Shortens != nil && *a.Grace > 1 // it had run off
+}
+
+// disrupted returns the condition by which an eviction, a preemption or the like says on a mirrored pod, before it deletes that, that it does
+// (k8s.io/kubernetes pkg/registry/core/pod/storage/eviction.go); none if nothing has. It is the hub's own: what the WEC says of that is not shown.
+// What has deleted nothing Kubernetes takes back, after two minutes (pkg/controller/disruption).
+func disrupted(mirror *corev1.Pod) []corev1.PodCondition {
+	at := slices.IndexFunc(mirror.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue
+	})
+	if at < 0 {
+		return nil
+	}
+	return mirror.Status.Conditions[at : at+1]
 }

@@ -33,6 +33,9 @@ func TestAsked(t *testing.T) {
 		"ToBeShorter": {mirror(t, shortened(ended.Add(time.Minute), 30, 0), going(ended)), true},
 		"ToTheLeast":  {mirror(t, shortened(ended.Add(time.Minute), 30, 5), going(ended), func(p *corev1.Pod) { p.DeletionGracePeriodSeconds = ptr.To[int64](1) }), true},
 		"ByOther":     {mirror(t, shortened(ended.Add(time.Minute), 30, 10), once(ended.Add(time.Minute))), false},
+		"Evicted":     {mirror(t, asked(ended), going(ended), evicted(corev1.ConditionTrue)), false},
+		"NotEvicted":  {mirror(t, asked(ended), going(ended), evicted(corev1.ConditionFalse)), true},
+		"OnTheWEC":    {mirrorOf(t, of(evicted(corev1.ConditionTrue)), asked(ended), going(ended)), true},
 		"NotGoing":    {mirror(t, asked(ended)), false},
 		"Nobody":      {mirror(t, going(ended)), false},
 		"Unreadable":  {mirror(t, going(ended), func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationDeletion] = "{" }), false},
@@ -71,6 +74,7 @@ func TestNote(t *testing.T) {
 		"ShortenedNow":  {mirror(t, shortened(ended, 30, 0), going(ended.Add(-time.Minute))), 0, false, 0},
 		"ShortenedMore": {mirror(t, shortened(ended.Add(-time.Second), 60, 30), going(ended.Add(-time.Minute))), 0, true, 30},
 		"EvictedBefore": {mirror(t, going(ended.Add(-time.Minute))), 0, true, 0},
+		"EvictedSince":  {mirror(t, asked(ended.Add(-time.Minute), 30), going(ended.Add(-time.Minute)), evicted(corev1.ConditionTrue)), 0, true, 0},
 		"NotMirrored":   {mirror(t, func(p *corev1.Pod) { p.Labels = nil }), 30, false, 0},
 		"NoAnnotations": {mirror(t, func(p *corev1.Pod) { p.Annotations = nil }), 30, true, 0},
 	} {

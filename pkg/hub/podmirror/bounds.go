@@ -54,6 +54,6 @@ func Strip(object any) (any, error) {
 			statuses = append(statuses, kept)
 		}
 	}
-	mirror.Status = corev1.PodStatus{Phase: mirror.Status.Phase, QOSClass: mirror.Status.QOSClass, ContainerStatuses: statuses}
+	mirror.Status = corev1.PodStatus{Phase: mirror.Status.Phase, QOSClass: mirror.Status.QOSClass, Conditions: disrupted(mirror), ContainerStatuses: statuses}
 	return mirror, nil
 }

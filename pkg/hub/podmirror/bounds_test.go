@@ -89,7 +89,7 @@ func TestSince(t *testing.T) {
 
 // TestStrip: what is left of a mirror is what is looked at.
 func TestStrip(t *testing.T) {
-	whole := mirrorOf(t, finished(0), asked(ended), going(ended))
+	whole := mirrorOf(t, finished(0), asked(ended), going(ended), evicted(corev1.ConditionFalse))
 	whole.UID, whole.ResourceVersion, whole.Finalizers, whole.Status.QOSClass = "mirror", "5", []string{"example.com/held"}, corev1.PodQOSBestEffort
 	whole.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "hub"}}
 	object, err := Strip(whole.DeepCopy())
@@ -105,6 +105,13 @@ func TestStrip(t *testing.T) {
 	}
 	if saved(stripped) != saved(whole) || Asked(stripped) != Asked(whole) || !saved(whole) || !Asked(whole) {
 		t.Error("it says something else")
+	}
+	gone := mirror(t, evicted(corev1.ConditionTrue), asked(ended), going(ended))
+	if object, err = Strip(gone.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	if stripped, ok = object.(*corev1.Pod); !ok || Asked(stripped) || len(stripped.Status.Conditions) != 1 {
+		t.Errorf("an eviction is asked for, with conditions %v", stripped.Status.Conditions)
 	}
 	most := running()
 	most.Spec.Containers, most.Status.ContainerStatuses = nil, nil

@@ -52,6 +52,20 @@ func asked(at time.Time, grace ...int64) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Annotations[stellarflow.AnnotationDeletion] = ask.String() }
 }
 
+// evicted says of a pod that something of its cluster is about to delete it, or was and did not.
+func evicted(status corev1.ConditionStatus) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: status, Reason: "EvictionByEvictionAPI"})
+	}
+}
+
+// of is running() with a change.
+func of(change func(*corev1.Pod)) *corev1.Pod {
+	pod := running()
+	change(pod)
+	return pod
+}
+
 // shortened notes on a mirror that somebody who has asked to delete it asks for less time to end.
 func shortened(at time.Time, from, to int64) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
@@ -120,6 +134,7 @@ func TestNext(t *testing.T) {
 		"DeletedEnded":   {"the real one is gone", View{Wanted: true, Mirror: mirror(t, asked(now), going(now)), Complete: true}, Remove, 0},
 		"RefusedBefore":  {"the ask was refused by another webhook, and something evicts it later", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now.Add(-5*time.Second), 30), going(now))}, Remove, 0},
 		"RefusedForced":  {"a forced ask was refused, and something evicts it at the same time", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now, 0), going(now))}, Remove, 0},
+		"RefusedEvicted": {"an ask was refused, and something evicts it at the same time", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now, 30), going(now), evicted(corev1.ConditionTrue))}, Remove, 0},
 		"Refused":        {"nothing has deleted it since: for how long that is so is not known", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now)), Read: Version{"real", "7"}, Noted: now}, Nothing, 10 * time.Second},
 		"RefusedLater":   {"it is not used later, whatever time the note says", View{Real: running(), Wanted: true, Mirror: mirror(t, asked(now.Add(time.Hour))), Read: Version{"real", "7"}, Noted: now.Add(-10 * time.Second)}, Clear, 0},
 		"RefusedAway":    {"also while the cluster is away", View{Mirror: mirror(t, asked(now)), Noted: now.Add(-10 * time.Second)}, Clear, 0},

@@ -67,7 +67,7 @@ func NotPassedOn(v View) (mirror types.UID, why string) {
 	case v.Cordoned:
 		why = "node " + NodeName(v.Cluster) + " is cordoned: uncordon it"
 	case deleted.Unsure:
-		why = fmt.Sprintf("that began %s or more after the hub was told of somebody's request, or with another grace period, and may be an eviction after a request that was refused: "+
+		why = fmt.Sprintf("that was an eviction, or began %s or more after the hub was told of somebody's request, or has another grace period, and the request may have been refused: "+
 			"look whether it still is to go", within)
 	case v.Failed != "":
 		why = "for a minute that could not be passed on: " + v.Failed + ": mend that"

@@ -31,6 +31,7 @@ func TestNotPassedOn(t *testing.T) {
 		"Old":         {View{Mirror: mirror(t, asked(old), going(old))}, "more than a minute ago"},
 		"Failed":      {View{Mirror: mirror(t, asked(old), going(old)), Failed: "pods is forbidden"}, "could not be passed on: pods is forbidden: mend that"},
 		"TooEarly":    {View{Mirror: mirror(t, asked(now.Add(-5*time.Second)), going(now))}, "began 5s or more after"},
+		"Evicted":     {View{Mirror: mirror(t, asked(now), going(now), evicted(corev1.ConditionTrue))}, "that was an eviction"},
 		"Other":       {View{Mirror: mirror(t, asked(now), going(now), func(p *corev1.Pod) { p.Labels[stellarflow.LabelMirrorOf] = "old" })}, ""},
 		"Gone":        {View{Deleted: forced}, "more than a minute ago"},
 		"GoneNode":    {View{Deleted: forced, Cordoned: true}, "node stellarflow-cluster1 is cordoned"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -80,14 +81,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 		}
 		p.events.Look(client.ObjectKeyFromObject(want))
 	}
-	shown := mirror.DeepCopy()
-	qos := shown.Status.QOSClass
-	shown.Status = want.Status
-	shown.Status.QOSClass = qos
-	for key, value := range want.Annotations { // whoever may edit pods may have taken them all
-		metav1.SetMetaDataAnnotation(&shown.ObjectMeta, key, value)
-	}
-	if _, err = hub.UpdateStatus(ctx, shown, metav1.UpdateOptions{}); err != nil {
+	if _, err = hub.UpdateStatus(ctx, showing(mirror, want), metav1.UpdateOptions{}); err != nil {
 		if v.Mirror != nil && apierrors.IsInvalid(err) { // what a pod cannot become: it is another one
 			p.wrote(client.ObjectKeyFromObject(want), v.Now)
 			err = errors.Join(err, p.remove(ctx, mirror))
@@ -97,6 +91,18 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	p.wrote(client.ObjectKeyFromObject(want), v.Now)
 	p.shown(client.ObjectKeyFromObject(want))
 	return 0, nil
+}
+
+// showing returns a mirror as it is to be, in what its status subresource may change of it. What the hub says of who disrupts it stays.
+func showing(mirror, want *corev1.Pod) *corev1.Pod {
+	shown := mirror.DeepCopy()
+	shown.Status = want.Status
+	shown.Status.QOSClass = mirror.Status.QOSClass
+	shown.Status.Conditions = slices.Concat(want.Status.Conditions, disrupted(mirror))
+	for key, value := range want.Annotations { // whoever may edit pods may have taken them all
+		metav1.SetMetaDataAnnotation(&shown.ObjectMeta, key, value)
+	}
+	return shown
 }
 
 // remove ends a mirror at once. One that it has not removed goes at somebody else's word, if it goes.

@@ -3,6 +3,7 @@ package podmirror
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
 
@@ -45,5 +46,19 @@ func TestMost(t *testing.T) {
 				t.Errorf("%s: there is room: %v", tc.reason, got)
 			}
 		})
+	}
+}
+
+// TestShowing: what an eviction has written before it deletes the mirror is there when it does, and what somebody took is there again.
+func TestShowing(t *testing.T) {
+	for status, want := range map[corev1.ConditionStatus]int{corev1.ConditionTrue: 1, corev1.ConditionFalse: 0} {
+		before := mirror(t, evicted(status), func(p *corev1.Pod) { p.Annotations = nil })
+		after := showing(before, mirrorOf(t, finished(0)))
+		if after.Status.Phase != corev1.PodSucceeded || len(disrupted(after)) != want || len(after.Status.Conditions) != want+1 {
+			t.Errorf("%s: %v", status, after.Status)
+		}
+		if diff := cmp.Diff(mirrorOf(t, finished(0)).Annotations, after.Annotations); diff != "" || before.Annotations != nil {
+			t.Errorf("%s: annotations -want +got:\n%s", status, diff)
+		}
 	}
 }
