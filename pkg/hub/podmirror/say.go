@@ -26,6 +26,7 @@ const (
 const (
 	eventNodeTaken       = "NodeNameTaken"
 	eventNodeNotRepaired = "NodeNotRepaired"
+	eventLeaseNotRenewed = "NodeLeaseNotRenewed"
 )
 
 // sayNotPassedOn says that a pod which a person has deleted is there again, if it is, and forgets that it was deleted.
