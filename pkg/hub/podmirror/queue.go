@@ -167,6 +167,12 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 	switch step {
 	case Show:
 		p.sayNotPassedOn(key, view, owner)
+		if wait := view.Refused.Until.Sub(view.Now); wait > 0 {
+			if view.Refused.Why != "" {
+				p.refused(owner, key, view.Refused.Why) // what was said may have been of a pod that has gone
+			}
+			return wait, nil
+		}
 		if now := Rank(view); rank == 0 && now < 0 {
 			p.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &now}, key)
 			return 0, nil
@@ -186,7 +192,8 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 		p.failed(key, err)
 		return 0, err
 	case Taken:
-		return p.taken(owner, key)
+		p.refused(owner, key, nameTaken)
+		return every, nil
 	case Nothing:
 		p.shown(key)
 	}
