@@ -23,8 +23,6 @@ const (
 	workers = 2
 	// every is how often all pods are looked at although nothing has changed.
 	every = 30 * time.Second
-	// again is how long a pod waits for what is about to be known.
-	again = time.Second
 	// A pod that keeps failing is tried again after 100 ms at first and never less often than every minute.
 	firstBackoff, lastBackoff = 100 * time.Millisecond, time.Minute
 )
@@ -161,9 +159,6 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 		p.forget(key, view.Now)
 	}
 	step, after := Next(view)
-	if step == Nothing && p.connection.State().ID() == "" {
-		return again, nil
-	}
 	switch step {
 	case Show:
 		p.sayNotPassedOn(key, view, owner)
