@@ -29,17 +29,30 @@ const (
 	podBurst = 200
 )
 
+// podConfigs returns the hub's REST config with limits for mirrored pods, and the one for virtual Nodes: whatever waits to be written of pods, Leases
+// are renewed. That has no limit, as a kubelet has none for it (k8s.io/kubernetes cmd/kubelet/app/server.go, heartbeatClientConfig): Nodes are
+// written one after the other.
+func podConfigs(config *rest.Config) (pods, nodes *rest.Config) {
+	pods, nodes = rest.CopyConfig(config), rest.CopyConfig(config)
+	pods.QPS, pods.Burst, pods.RateLimiter = podQPS, podBurst, nil
+	nodes.QPS, nodes.RateLimiter = -1, nil
+	return pods, nodes
+}
+
 // mirrorPods shows the pods of the WECs on the hub, and serves what is asked of them, unless there is no address for that.
 func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store *hubcopy.Store, status *upsync.Mirrorer) error {
 	if !h.options.mirrorsPods() {
 		h.log.Info("pods of other clusters are not mirrored: logs of running steps are not shown here; give --kubelet-address and --kubelet-bind-address")
 		return nil
 	}
-	config := rest.CopyConfig(h.mgr.GetConfig())
-	config.QPS, config.Burst, config.RateLimiter = podQPS, podBurst, nil
+	config, forNodes := podConfigs(h.mgr.GetConfig())
 	core, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("make a client for the hub's pods: %w", err)
+	}
+	nodes, err := kubernetes.NewForConfig(forNodes)
+	if err != nil {
+		return fmt.Errorf("make a client for the virtual nodes: %w", err)
 	}
 	// A cache of its own, which nothing waits for: without the right to watch Pods or Nodes all else goes on.
 	shown, err := crcache.New(config, crcache.Options{
@@ -87,7 +100,7 @@ func (h *hub) mirrorPods(ctx context.Context, connections *cluster.Fleet, store 
 		return fmt.Errorf("serve the pods: %w", err)
 	}
 	return h.mgr.Add(&podmirror.Nodes{
-		Hub: core, Shown: shown, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Recorder: h.recorder, Log: h.log.WithName("pods"), Now: h.options.Now,
+		Hub: nodes, Shown: shown, Cache: h.mgr.GetClient(), Fleet: connections, Mirrorer: mirrorer, Recorder: h.recorder, Log: h.log.WithName("pods"), Now: h.options.Now,
 		Endpoint: podmirror.Endpoint{Host: h.options.KubeletHost, Port: int32(number)},
 	})
 }

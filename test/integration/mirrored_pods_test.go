@@ -380,7 +380,7 @@ func TestMirroredPodsOfALostCluster(t *testing.T) {
 	options := managerOptions{kubelet: freeAddress(t), wecTransport: net.wrap}
 	c, manager, ns := setUp(t, options)
 	m := mirroring{clusters: c, ns: ns}
-	for _, name := range []string{"stays", "first", "second"} {
+	for _, name := range []string{"second", "first", "stays"} {
 		m = m.run(t, name)
 		m.begin(t, name+"-a-1234567890")
 		m.waitMirror(t, name+"-a-1234567890", "the mirror", shows(corev1.PodRunning))
@@ -397,4 +397,11 @@ func TestMirroredPodsOfALostCluster(t *testing.T) {
 	if there := m.real(t, "second-a-1234567890"); there.DeletionTimestamp != nil {
 		t.Error("the real pod is deleted")
 	}
+	if err := m.wec.core.CoreV1().Pods(ns).Delete(t.Context(), "stays-a-1234567890", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
+		t.Fatal(err)
+	}
+	m.begin(t, "stays-b-1234567890")
+	net.heal(t, c, "cluster1") // whatever happened meanwhile is seen at once
+	m.waitMirror(t, "stays-a-1234567890", "its end", noPod)
+	m.waitMirror(t, "stays-b-1234567890", "the mirror", shows(corev1.PodRunning))
 }

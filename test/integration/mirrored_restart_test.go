@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,4 +80,54 @@ func TestMirroredPodsAfterARestart(t *testing.T) {
 		t.Errorf("what is shown as it is was read: %v", so)
 	}
 	m.waitMirror(t, "hello-runs-1234567890", "its mirror still", shows(corev1.PodRunning))
+}
+
+// TestRefusedMirroredPods: a pod that the hub refuses is not tried again before a minute has gone by, however often it changes. Then it is.
+func TestRefusedMirroredPods(t *testing.T) {
+	var ahead atomic.Int64 // of everybody's clocks: nobody waits for them
+	var read reads
+	dates := dates(func() time.Duration { return time.Duration(ahead.Load()) })
+	c, _, ns := setUp(t, managerOptions{
+		kubelet: freeAddress(t), hubTransport: dates, wecTransport: func(next http.RoundTripper) http.RoundTripper { return dates(read.wrap(next)) },
+		now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+	})
+	m := mirroring{clusters: c, ns: ns}.run(t, "hello")
+	const name, wait = "hello-refused-1234567890", time.Minute // docs/spec/pod.md
+	times := func(name string) (n int) {
+		for _, one := range read.so() {
+			if one == name {
+				n++
+			}
+		}
+		return n
+	}
+	changes := func() {
+		m.report(t, name, corev1.PodRunning, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(time.Duration(ahead.Load())))}})
+	}
+	least := m.leastCPU(t)
+	m.begin(t, name)
+	m.hub.waitFor(t, ns, "hello", "the condition", saysUnseen("pod "+name+" is"))
+	for i := range 3 {
+		changes()
+		after := fmt.Sprintf("hello-after-12345%d", i)
+		m.begin(t, after)
+		eventually(t, "one that came later to be read", func(context.Context) (bool, string) { return times(after) > 0, fmt.Sprint(read.so()) })
+	}
+	if n := times(name); n != 1 {
+		t.Errorf("it was read %d times", n)
+	}
+	ahead.Add(int64(wait))
+	eventually(t, "it to be read again", func(context.Context) (bool, string) {
+		changes()
+		return times(name) > 1, fmt.Sprint(read.so())
+	})
+	if err := c.hub.client.Delete(t.Context(), least); err != nil {
+		t.Fatal(err)
+	}
+	ahead.Add(int64(wait))
+	eventually(t, "the mirror", func(ctx context.Context) (bool, string) {
+		changes()
+		_, err := c.hub.core.CoreV1().Pods(ns).Get(ctx, name, metav1.GetOptions{})
+		return err == nil, fmt.Sprint(err)
+	})
 }

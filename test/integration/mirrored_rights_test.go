@@ -55,7 +55,7 @@ func TestRightsOfMirroredPods(t *testing.T) {
 			return strings.Contains(said, upsync.ConditionLogsFromS3) && strings.Contains(said, part)
 		})
 	}
-	const podsRole = "ClusterRole stellarflow-hub-pods: "
+	const podsRole, leasesRole = "ClusterRole stellarflow-hub-pods: ", "Role stellarflow-hub-pods: "
 	patchNodes := right{resource: "nodes", verb: "patch"}
 	uses := map[string]struct {
 		before, use func(*testing.T, string)
@@ -108,6 +108,21 @@ func TestRightsOfMirroredPods(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = nodes.Delete(context.Background(), node.Name, metav1.DeleteOptions{}) })
 		}},
+		leasesRole + "get leases.coordination.k8s.io": {use: func(t *testing.T, name string) {
+			lose(t, name)
+			c.waitNode(t, "stellarflow-cluster2", "its address all the same", connected(corev1.ConditionTrue, ""))
+			eventually(t, "an event", func(ctx context.Context) (bool, string) {
+				said := c.eventsOf(ctx, "cluster2")
+				return strings.Contains(said, "the lease of node stellarflow-cluster2 cannot be renewed") && strings.Contains(said, "run `stellarflow install` again"), said
+			})
+		}},
+		leasesRole + "update leases.coordination.k8s.io": {use: func(*testing.T, string) {}},
+		leasesRole + "create leases.coordination.k8s.io": {use: func(t *testing.T, name string) {
+			lose(t, name)
+			if err := c.hub.core.CoordinationV1().Leases(corev1.NamespaceNodeLease).Delete(t.Context(), "stellarflow-cluster2", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		wecRole + "get pods": {use: begin, said: "run `stellarflow join cluster1` again"},
 	}
 	atTheStart := map[string]bool{podsRole + "watch pods": true, podsRole + "watch nodes": true, wecRole + "watch pods": true}
@@ -122,7 +137,7 @@ func TestRightsOfMirroredPods(t *testing.T) {
 		}
 		one, found := uses[key]
 		if !found {
-			if strings.HasPrefix(key, podsRole) && !lists[key] {
+			if (strings.HasPrefix(key, podsRole) || strings.HasPrefix(key, leasesRole)) && !lists[key] {
 				t.Errorf("nothing shows that %s is needed: remove it, or add a case", key)
 			}
 			continue

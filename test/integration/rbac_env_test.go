@@ -73,7 +73,11 @@ func (s *server) without(t *testing.T, taken ...right) (restore func()) {
 	write := func(change func([]rbacv1.PolicyRule) []rbacv1.PolicyRule) (old []rbacv1.PolicyRule) {
 		err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 			if strings.HasPrefix(taken[0].role, "Role ") {
-				roles := s.core.RbacV1().Roles(stellarflow.SystemNamespace)
+				namespace := stellarflow.SystemNamespace
+				if taken[0].resource == "leases" && name == "stellarflow-hub-pods" {
+					namespace = corev1.NamespaceNodeLease
+				}
+				roles := s.core.RbacV1().Roles(namespace)
 				role, err := roles.Get(ctx, name, metav1.GetOptions{})
 				if err != nil {
 					return err

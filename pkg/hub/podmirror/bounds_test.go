@@ -59,6 +59,37 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// TestPutOff: that a pod was refused is remembered until it is read again or is gone, and is not held against another one of its name.
+func TestPutOff(t *testing.T) {
+	key, view := types.NamespacedName{Namespace: "argo", Name: "hello"}, View{Real: running(), Now: ended}
+	another := running()
+	another.UID = "another"
+	for name, tc := range map[string]struct {
+		reason string
+		then   func(*pods)
+		pod    metav1.Object
+		want   Refusal
+	}{
+		"Refused":     {"it waits", func(*pods) {}, running(), Refusal{UID: "real", Until: ended.Add(lastBackoff)}},
+		"Another":     {"another one does not", func(*pods) {}, another, Refusal{}},
+		"Written":     {"what is written of it does not change that", func(p *pods) { p.wrote(key, ended) }, running(), Refusal{UID: "real", Until: ended.Add(lastBackoff)}},
+		"Read":        {"it is tried again", func(p *pods) { p.remember(key, view, running()) }, running(), Refusal{}},
+		"Gone":        {"it is gone", func(p *pods) { p.forget(key, ended) }, running(), Refusal{}},
+		"WrittenGone": {"and how often it was written about counts still", func(p *pods) { p.wrote(key, ended); p.forget(key, ended) }, running(), Refusal{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &pods{read: map[types.NamespacedName]seen{}, deleted: map[types.NamespacedName]Deletion{}}
+			if wait := p.putOff(nil, key, view, ""); wait != lastBackoff {
+				t.Errorf("it waits %s", wait)
+			}
+			tc.then(p)
+			if diff := cmp.Diff(tc.want, p.read[key].refused.of(tc.pod)); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
 func TestSince(t *testing.T) {
 	now := ended.Add(time.Hour)
 	behind, ahead := finished(0), finished(0)

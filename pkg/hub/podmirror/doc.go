@@ -5,5 +5,5 @@
 // For each pod: what may have changed brings a pass over it (queue.go; watch.go for what changes on the hub), which looks at what is known
 // (view.go; name.go for which names are shown), chooses a step (next.go), and takes it (write.go, with what pod.go renders; say.go for what people
 // are told of it; bounds.go for what a WEC could have too much of). find.go is for package kubelet, handler.go and ask.go for who deletes a
-// mirrored pod, node.go and nodes.go for the virtual Nodes.
+// mirrored pod, node.go, nodes.go and leases.go for the virtual Nodes.
 package podmirror

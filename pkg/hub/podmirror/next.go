@@ -50,6 +50,8 @@ type View struct {
 	// Read is the version of the real pod that was last read, zero for none, and ReadAt when that was.
 	Read   Version
 	ReadAt time.Time
+	// Refused is that the real pod could not be shown when that was tried last; zero if it could, or was not tried.
+	Refused Refusal
 	// Deleted is a real pod whose mirror a person has deleted, and that has gone already.
 	Deleted Deletion
 	// Noted is since when this manager knows that the mirror is said to be deleted, zero if it is not said to be.
@@ -65,6 +67,24 @@ type View struct {
 	// Complete is false while not all pods of the WEC are known.
 	Complete bool
 	Now      time.Time
+}
+
+// Refusal is that a pod cannot be shown: the hub does not take it, or may not read it.
+type Refusal struct {
+	// UID is that of the real pod.
+	UID types.UID
+	// Until is when it is tried again, however often it changes.
+	Until time.Time
+	// Why is what is said of it, empty for nothing.
+	Why string
+}
+
+// of returns the refusal if it is of a pod, else none.
+func (r Refusal) of(pod metav1.Object) Refusal {
+	if r.UID != pod.GetUID() {
+		return Refusal{}
+	}
+	return r
 }
 
 // Deletion is what a person has asked for whose mirrored pod had no time to end.
@@ -174,13 +194,13 @@ const young = time.Minute
 
 // Rank returns the priority of a Show: 0, or less for one that can wait until all else is shown. That is of a pod that this manager has not read
 // and that was there before: after a restart a WEC still has its finished pods, maybe thousands. The youngest come first: those that began while
-// no manager ran.
+// no manager ran. One that was refused waits too: there may be as many, and most are refused again.
 func Rank(v View) int {
 	age := v.Now.Sub(v.Real.GetCreationTimestamp().Time)
-	if v.outdated() || v.Read != (Version{}) || age < young {
+	if refused := v.Refused != (Refusal{}); !refused && (v.outdated() || v.Read != (Version{}) || age < young) {
 		return 0
 	}
-	return -int(age / time.Second)
+	return -max(1, int(age/time.Second))
 }
 
 // stale is how old a deletion may be that is passed on. A manager that comes back later leaves the real pod alone.

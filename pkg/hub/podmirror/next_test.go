@@ -186,6 +186,9 @@ func TestRank(t *testing.T) {
 		"NoStatus":   {"as is one that was only just made", View{Real: aged(time.Hour), Mirror: mirror(t, func(p *corev1.Pod) { delete(p.Annotations, stellarflow.AnnotationMirrored) })}, 0},
 		"AsIs":       {"what is shown is right, only too long perhaps", View{Real: aged(time.Hour), Mirror: mirror(t)}, -3600},
 		"AsIsAndNew": {"that may go soon", View{Real: aged(30 * time.Second), Mirror: mirror(t)}, 0},
+		"Refused":    {"what began comes first", View{Real: aged(time.Hour), Read: Version{"real", "7"}, Refused: Refusal{UID: "real", Until: now}}, -3600},
+		"RefusedNew": {"also if that began at the same time", View{Real: aged(-time.Second), Read: Version{"real", "7"}, Refused: Refusal{UID: "real", Until: now}}, -1},
+		"Unreadable": {"whatever is wrong of what is shown", View{Real: aged(time.Hour), Mirror: mirror(t, ofVersion("6")), Refused: Refusal{UID: "real", Until: now}}, -3600},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.view.Now = now

@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,7 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/utils/ptr"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,9 +30,6 @@ import (
 const (
 	// look is how often the connections are looked at.
 	look = time.Second
-	// beat is how often a Lease is renewed, and lives how long it counts: as a kubelet does it (kubelet config, nodeLeaseDurationSeconds).
-	beat  = 10 * time.Second
-	lives = 40 * time.Second
 	// statusEvery is how often the status of a Node is written although nothing has changed (kubelet config, nodeStatusReportFrequency).
 	statusEvery = 5 * time.Minute
 )
@@ -47,6 +44,7 @@ type Fleet interface {
 // Nodes keeps a virtual Node on the hub for each WEC that has joined, and removes those of WECs that have left, with their mirrored pods. It is a
 // manager.Runnable that needs leader election: the address on the Nodes is the leader's.
 type Nodes struct {
+	// Hub writes Nodes and their Leases. What else is written must not keep it waiting.
 	Hub kubernetes.Interface
 	// Shown has the virtual Nodes and the mirrored pods, Cache the inventory.
 	Shown, Cache client.Reader
@@ -60,7 +58,7 @@ type Nodes struct {
 	// Recorder says on ManagedClusters whose Node is not theirs, or is not as it should be.
 	Recorder record.EventRecorder
 
-	renewed    map[stellarflow.ClusterName]time.Time // when the Leases were
+	kept       map[stellarflow.ClusterName]bool      // whose Nodes are
 	hidden     map[stellarflow.ClusterName]time.Time // when a Node was found that the cache does not show: another's, or one without its label
 	unrepaired map[stellarflow.ClusterName]time.Time // when a Node could not be
 }
@@ -70,13 +68,29 @@ func (n *Nodes) NeedLeaderElection() bool { return true }
 
 // Start keeps the Nodes until ctx ends. They stay then: another manager goes on, or none, and what is shown is what was last known.
 func (n *Nodes) Start(ctx context.Context) error {
-	n.renewed, n.hidden, n.unrepaired = map[stellarflow.ClusterName]time.Time{}, map[stellarflow.ClusterName]time.Time{}, map[stellarflow.ClusterName]time.Time{}
+	n.kept, n.hidden, n.unrepaired = map[stellarflow.ClusterName]bool{}, map[stellarflow.ClusterName]time.Time{}, map[stellarflow.ClusterName]time.Time{}
+	var group sync.WaitGroup
+	group.Go(func() { n.renewAll(ctx) })
+	said := ""
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
-		if err := n.keep(ctx); err != nil && ctx.Err() == nil {
-			n.Log.Info("virtual nodes are not up to date", "error", oneLine(err.Error()))
+		problem := inOrder(n.keep(ctx))
+		if problem != "" && problem != said && ctx.Err() == nil {
+			n.Log.Info("virtual nodes are not up to date", "error", problem)
 		}
+		said = problem
 	}, look)
+	group.Wait()
 	return nil
+}
+
+// inOrder returns what joined errors say as one that can be compared: caches list in no order. It is empty for nil.
+func inOrder(err error) string {
+	if err == nil {
+		return ""
+	}
+	lines := strings.Split(err.Error(), "\n")
+	slices.Sort(lines)
+	return oneLine(strings.Join(slices.Compact(lines), "; "))
 }
 
 func (n *Nodes) keep(ctx context.Context) error {
@@ -104,8 +118,7 @@ func (n *Nodes) keepOthers(ctx context.Context, connected map[stellarflow.Cluste
 		if _, found := connected[name]; found || name.Validate() != nil {
 			continue
 		}
-		_, kept := n.renewed[name]
-		if !kept && n.Shown.Get(ctx, types.NamespacedName{Name: NodeName(name)}, &corev1.Node{}) != nil {
+		if !n.kept[name] && n.Shown.Get(ctx, types.NamespacedName{Name: NodeName(name)}, &corev1.Node{}) != nil {
 			continue
 		}
 		left, err := n.left(ctx, name)
@@ -166,12 +179,7 @@ func (n *Nodes) ensure(ctx context.Context, state cluster.State) error {
 	if err != nil || node == nil {
 		return err
 	}
-	if now := n.Now(); now.Sub(n.renewed[state.Name]) >= beat {
-		if err := n.renew(ctx, node); err != nil {
-			return err
-		}
-		n.renewed[state.Name] = now
-	}
+	n.kept[state.Name] = true
 	if !state.Tried {
 		return nil // what is said of it may change in a moment
 	}
@@ -271,30 +279,6 @@ func change(status *corev1.NodeStatus, want corev1.NodeStatus) {
 	*status = want
 }
 
-// renew keeps the Lease of a Node, without which the node lifecycle controller takes it for dead.
-func (n *Nodes) renew(ctx context.Context, node *corev1.Node) error {
-	leases := n.Hub.CoordinationV1().Leases(corev1.NamespaceNodeLease)
-	now := metav1.NewMicroTime(n.Now())
-	lease, err := leases.Get(ctx, node.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		_, err = leases.Create(ctx, &coordinationv1.Lease{
-			ObjectMeta: metav1.ObjectMeta{
-				Name:            node.Name,
-				OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}},
-			},
-			Spec: coordinationv1.LeaseSpec{HolderIdentity: ptr.To(node.Name), LeaseDurationSeconds: ptr.To(int32(lives / time.Second)), RenewTime: &now},
-		}, metav1.CreateOptions{})
-	} else if err == nil {
-		lease.Spec.RenewTime = &now
-		lease.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}}
-		_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
-	}
-	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("renew the lease of node %s: %w", node.Name, err)
-	}
-	return nil
-}
-
 // sweep removes what stands for WECs that have left: a cluster that only cannot be reached has not. Of such a cluster it ends the mirrors that
 // nobody looks after.
 func (n *Nodes) sweep(ctx context.Context, connected map[stellarflow.ClusterName]cluster.State) error {
@@ -346,7 +330,7 @@ func (n *Nodes) sweepNodes(ctx context.Context, nodes []corev1.Node, gone func(s
 		}
 		left, err := gone(name)
 		if err == nil && left {
-			delete(n.renewed, name)
+			delete(n.kept, name)
 			err = client.IgnoreNotFound(n.Hub.CoreV1().Nodes().Delete(ctx, nodes[i].Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(nodes[i].UID))}))
 		}
 		problems = append(problems, err)

@@ -23,8 +23,6 @@ const (
 	workers = 2
 	// every is how often all pods are looked at although nothing has changed.
 	every = 30 * time.Second
-	// again is how long a pod waits for what is about to be known.
-	again = time.Second
 	// A pod that keeps failing is tried again after 100 ms at first and never less often than every minute.
 	firstBackoff, lastBackoff = 100 * time.Millisecond, time.Minute
 )
@@ -161,12 +159,15 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 		p.forget(key, view.Now)
 	}
 	step, after := Next(view)
-	if step == Nothing && p.connection.State().ID() == "" {
-		return again, nil
-	}
 	switch step {
 	case Show:
 		p.sayNotPassedOn(key, view, owner)
+		if wait := view.Refused.Until.Sub(view.Now); wait > 0 {
+			if view.Refused.Why != "" {
+				p.refused(owner, key, view.Refused.Why) // what was said may have been of a pod that has gone
+			}
+			return wait, nil
+		}
 		if now := Rank(view); rank == 0 && now < 0 {
 			p.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &now}, key)
 			return 0, nil
@@ -186,7 +187,8 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (ti
 		p.failed(key, err)
 		return 0, err
 	case Taken:
-		return p.taken(owner, key)
+		p.refused(owner, key, nameTaken)
+		return every, nil
 	case Nothing:
 		p.shown(key)
 	}

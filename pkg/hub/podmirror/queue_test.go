@@ -7,8 +7,31 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
 )
+
+// none is a cache that shows nothing.
+type none struct{ client.Reader }
+
+func (none) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+}
+
+// TestPassWhileAway: while it is not known which cluster it is nobody looks at its pods again and again. When it is, all are looked at.
+func TestPassWhileAway(t *testing.T) {
+	p := &pods{
+		Mirrorer: &Mirrorer{Shown: none{}, Now: func() time.Time { return ended }}, connection: &cluster.Connection{Name: "cluster1"},
+		read: map[types.NamespacedName]seen{}, passed: map[types.NamespacedName]passing{},
+	}
+	if after, err := p.pass(t.Context(), types.NamespacedName{Namespace: "argo", Name: "hello"}, 0); after != 0 || err != nil {
+		t.Errorf("it is looked at after %s, %v", after, err)
+	}
+}
 
 // TestWorkEnds: it ends whatever is asked for meanwhile.
 func TestWorkEnds(t *testing.T) {

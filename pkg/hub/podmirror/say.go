@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,6 +25,7 @@ const (
 const (
 	eventNodeTaken       = "NodeNameTaken"
 	eventNodeNotRepaired = "NodeNotRepaired"
+	eventLeaseNotRenewed = "NodeLeaseNotRenewed"
 )
 
 // sayNotPassedOn says that a pod which a person has deleted is there again, if it is, and forgets that it was deleted.
@@ -101,11 +101,8 @@ func (p *pods) repeats(owner *metav1.PartialObjectMetadata, want *corev1.Pod, er
 	return err
 }
 
-// taken says that a pod's name is another one's on the hub.
-func (p *pods) taken(owner *metav1.PartialObjectMetadata, pod types.NamespacedName) (time.Duration, error) {
-	p.refused(owner, pod, "the hub has a Pod of that name already")
-	return every, nil
-}
+// nameTaken says that a pod's name is another one's on the hub.
+const nameTaken = "the hub has a Pod of that name already"
 
 // shown takes back what was said of a pod that is shown now, or gone.
 func (p *pods) shown(pod types.NamespacedName) {

@@ -22,6 +22,7 @@ type seen struct {
 	at       time.Time // when
 	archived time.Time // since when its log is, as Since says
 	paced    time.Time // see pace
+	refused  Refusal   // of the pod that Refusal names
 }
 
 // passing is what is remembered of the deletion of a mirrored pod.
@@ -150,6 +151,7 @@ func (p *pods) observe(ctx context.Context, key types.NamespacedName) (View, *me
 	defer p.known.Unlock()
 	known := p.read[key]
 	v.Read, v.ReadAt, v.Archived, v.Deleted, v.Failed = known.version, known.at, known.archived, p.deleted[key], p.passed[key].failed
+	v.Refused = known.refused.of(pod)
 	return v, hubCopy, nil
 }
 
@@ -177,6 +179,19 @@ func (p *pods) remember(key types.NamespacedName, v View, pod *corev1.Pod) (arch
 	}
 	p.read[key] = now
 	return now.archived
+}
+
+// putOff says on the Workflow why a pod cannot be shown, if there is something to say, and remembers until when it is not tried again.
+func (p *pods) putOff(owner *metav1.PartialObjectMetadata, key types.NamespacedName, v View, why string) time.Duration {
+	if why != "" {
+		p.refused(owner, key, why)
+	}
+	p.known.Lock()
+	defer p.known.Unlock()
+	known := p.read[key]
+	known.refused = Refusal{UID: v.Real.GetUID(), Until: v.Now.Add(lastBackoff), Why: why}
+	p.read[key] = known
+	return lastBackoff
 }
 
 // wait returns how long a pod is to wait until it may be written about again.

@@ -21,20 +21,22 @@ import (
 // most bounds the mirrored pods of one cluster, which could say that any number of them are its Workflows'.
 const most = 5000
 
-// show reads the real pod and makes the mirror show it.
+// show reads the real pod and makes the mirror show it. What was read already, and had to be shown, is not read again if there is no room for it.
 func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) (time.Duration, error) {
+	if v.current() && !p.room(v.Cluster, v.Mirror) {
+		return p.putOff(owner, key, v, full(v.Cluster)), nil
+	}
 	pod, err := p.connection.Clients.Pods.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return 0, nil // the watch will tell
 	case apierrors.IsForbidden(err):
-		p.refused(owner, key, fmt.Sprintf("the hub may not read it on cluster %s: run `stellarflow join %s` again", v.Cluster, v.Cluster))
-		return every, nil
+		return p.putOff(owner, key, v, fmt.Sprintf("the hub may not read it on cluster %s: run `stellarflow join %s` again", v.Cluster, v.Cluster)), nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read pod %s of cluster %s: %w", key, v.Cluster, err)
 	}
-	if _, ours := p.owner(ctx, pod); !ours || pod.UID != v.Real.GetUID() || pod.Namespace != key.Namespace || pod.Name != key.Name {
+	if _, ours := p.owner(ctx, pod); !ours || pod.UID != v.Real.GetUID() || client.ObjectKeyFromObject(pod) != key {
 		return time.Second, nil // replaced since the cache saw it
 	}
 	archived := p.remember(key, v, pod)
@@ -44,8 +46,7 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 	}
 	want, err := Render(pod, owner, v.Cluster)
 	if err != nil {
-		p.refused(owner, key, "cluster "+string(v.Cluster)+" says that "+err.Error())
-		return every, nil //nolint:nilerr // it is said
+		return p.putOff(owner, key, v, "cluster "+string(v.Cluster)+" says that "+err.Error()), nil //nolint:nilerr // it is said
 	}
 	if after, err := p.write(ctx, v, owner, want); err != nil || after > 0 || archived.IsZero() {
 		return after, err
@@ -53,13 +54,17 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 	return left, nil
 }
 
+// full says why a pod is not shown for which there is no room.
+func full(cluster stellarflow.ClusterName) string {
+	return fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, cluster)
+}
+
 // write makes the Pod on the hub, or brings its status up to date.
 func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMetadata, want *corev1.Pod) (time.Duration, error) {
-	hub, mirror := p.Hub.CoreV1().Pods(want.Namespace), v.Mirror
+	hub, mirror, key := p.Hub.CoreV1().Pods(want.Namespace), v.Mirror, client.ObjectKeyFromObject(want)
 	var err error
 	if !p.room(v.Cluster, mirror) {
-		p.refused(owner, client.ObjectKeyFromObject(want), fmt.Sprintf("%d of cluster %s are, which is as many as the hub shows", most, v.Cluster))
-		return lastBackoff, nil
+		return p.putOff(owner, key, v, full(v.Cluster)), nil
 	}
 	if mirror == nil {
 		made := want.DeepCopy()
@@ -67,29 +72,28 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 		switch mirror, err = hub.Create(ctx, made, metav1.CreateOptions{}); {
 		case apierrors.IsAlreadyExists(err):
 			there, err := hub.Get(ctx, want.Name, metav1.GetOptions{})
-			if _, ours := MirrorOf(there); err == nil && !ours {
-				return p.taken(owner, client.ObjectKeyFromObject(want))
+			if err == nil && there.Labels[stellarflow.LabelMirrorOf] == "" { // the cache shows no such Pod
+				return p.putOff(owner, key, v, nameTaken), nil
 			}
-			return time.Second, nil // the cache does not show it yet
+			return time.Second, nil // nor this one yet
 		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-			return every, nil
+			return p.putOff(owner, key, v, ""), nil
 		case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-			p.refused(owner, client.ObjectKeyFromObject(want), err.Error())
-			return lastBackoff, nil
+			return p.putOff(owner, key, v, err.Error()), nil
 		case err != nil:
 			return 0, p.repeats(owner, want, fmt.Errorf("mirror pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err))
 		}
-		p.events.Look(client.ObjectKeyFromObject(want))
+		p.events.Look(key)
 	}
 	if _, err = hub.UpdateStatus(ctx, showing(mirror, want), metav1.UpdateOptions{}); err != nil {
 		if v.Mirror != nil && apierrors.IsInvalid(err) { // what a pod cannot become: it is another one
-			p.wrote(client.ObjectKeyFromObject(want), v.Now)
+			p.wrote(key, v.Now)
 			err = errors.Join(err, p.remove(ctx, mirror))
 		}
 		return 0, p.repeats(owner, want, fmt.Errorf("show the status of pod %s/%s of cluster %s: %w", want.Namespace, want.Name, v.Cluster, err))
 	}
-	p.wrote(client.ObjectKeyFromObject(want), v.Now)
-	p.shown(client.ObjectKeyFromObject(want))
+	p.wrote(key, v.Now)
+	p.shown(key)
 	return 0, nil
 }
 

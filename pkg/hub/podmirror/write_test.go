@@ -5,9 +5,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
 )
 
 // TestMost: of a cluster no more pods are shown than that, and what is shown is still brought up to date.
@@ -60,5 +64,17 @@ func TestShowing(t *testing.T) {
 		if diff := cmp.Diff(mirrorOf(t, finished(0)).Annotations, after.Annotations); diff != "" || before.Annotations != nil {
 			t.Errorf("%s: annotations -want +got:\n%s", status, diff)
 		}
+	}
+}
+
+// TestFull: of a pod that was read, and for which there is no room, nothing is asked of its cluster: this one has none.
+func TestFull(t *testing.T) {
+	key, owner := client.ObjectKeyFromObject(running()), &metav1.PartialObjectMetadata{}
+	p := &pods{Mirrorer: &Mirrorer{counts: map[string]int{"cluster1": most}}, connection: &cluster.Connection{Name: "cluster1"}, read: map[types.NamespacedName]seen{}}
+	p.unseen.set(whose{}, there{"cluster1", key}, "") // so that it is no news
+	view := View{Real: running(), Wanted: true, Cluster: "cluster1", Read: Version{"real", "7"}, Now: ended}
+	wait, err := p.show(t.Context(), key, view, owner)
+	if refused := p.read[key].refused; wait != lastBackoff || err != nil || refused.Why != full("cluster1") {
+		t.Errorf("it waits %s for %+v, %v", wait, refused, err)
 	}
 }
