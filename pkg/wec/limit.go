@@ -1,14 +1,17 @@
 package wec
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
@@ -70,7 +73,10 @@ func limit(cluster string, request *http.Request, response *http.Response, idle 
 	}
 	body := &bounded{ReadCloser: response.Body, err: large, left: most, most: most}
 	if watch && response.StatusCode == http.StatusOK {
-		body.events, body.broken = true, broken(request)
+		body.charge, body.broken = body.count, broken(request)
+		if media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); media == runtime.ContentTypeProtobuf { // as client-go decides
+			body.charge = body.countFrames
+		}
 		body.silence = time.AfterFunc(idle, func() { _ = response.Body.Close() })
 		body.idle = idle
 	}
@@ -89,12 +95,15 @@ type bounded struct {
 	err        error
 	left, most int64
 
-	// Of a watch, each event has the whole bound. Events in JSON end where the nesting does; the decoder of binary ones bounds
-	// them itself (k8s.io/apimachinery pkg/runtime/serializer/streaming: 16 MiB).
-	events   bool
+	// Of a watch, each event has the whole bound: charge takes what was read from what is left. Events in JSON end where the nesting does,
+	// binary ones say their length first.
+	charge   func(p []byte)
 	depth    int
 	inString bool
 	escaped  bool
+	length   [4]byte
+	lengths  int   // bytes of length that were read
+	frame    int64 // bytes of the event that are to come
 	broken   func() // told when it breaks off
 	silence  *time.Timer
 	idle     time.Duration
@@ -109,8 +118,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 	if b.silence != nil {
 		b.silence.Reset(b.idle)
 	}
-	if b.events {
-		b.count(p[:n])
+	if b.charge != nil {
+		b.charge(p[:n])
 		if b.left < 0 || err != nil && !errors.Is(err, io.EOF) {
 			b.broken()
 		}
@@ -123,7 +132,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// count charges bytes to the event that they belong to.
+// count charges bytes to the event in JSON that they belong to.
 func (b *bounded) count(p []byte) {
 	for _, c := range p {
 		if b.left--; b.left < 0 {
@@ -143,6 +152,29 @@ func (b *bounded) count(p []byte) {
 			if b.depth--; b.depth <= 0 {
 				b.depth, b.left = 0, b.most
 			}
+		}
+	}
+}
+
+// countFrames charges bytes to the binary event that they belong to: four bytes of length and as many as that says
+// (k8s.io/apimachinery pkg/util/framer, NewLengthDelimitedFrameReader). Too long a one fails before it is read.
+func (b *bounded) countFrames(p []byte) {
+	for len(p) > 0 {
+		if b.frame > 0 {
+			n := min(b.frame, int64(len(p)))
+			b.frame -= n
+			p = p[n:]
+			continue
+		}
+		n := copy(b.length[b.lengths:], p)
+		b.lengths += n
+		p = p[n:]
+		if b.lengths < len(b.length) {
+			return
+		}
+		b.lengths, b.frame = 0, int64(binary.BigEndian.Uint32(b.length[:]))
+		if b.left = b.most - b.frame; b.left < 0 {
+			return
 		}
 	}
 }

@@ -3,7 +3,9 @@ package wec
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -81,6 +83,51 @@ func TestLimit(t *testing.T) {
 				t.Errorf("%s: %v", tc.reason, err)
 			}
 		})
+	}
+}
+
+// TestLimitOfBinaryEvents: events of a metadata watch are binary as a rule, and what looks like JSON in them is none.
+func TestLimitOfBinaryEvents(t *testing.T) {
+	frame := func(said int, text string) string {
+		return string(binary.BigEndian.AppendUint32(nil, uint32(said))) + text //nolint:gosec // small
+	}
+	odd := `{[k8s` + "\x00" + `"{` + strings.Repeat("x", 1<<20)
+	cases := map[string]struct {
+		reason  string
+		content string
+		piece   string
+		n       int64
+		read    int64 // at least, -1 for all
+		fails   bool
+	}{
+		"Many":      {"a watch goes on for ever, whatever is in it", "application/vnd.kubernetes.protobuf;stream=watch", frame(len(odd), odd), 9, -1, false},
+		"Nothing":   {"an event of no bytes is one too", "application/vnd.kubernetes.protobuf", frame(0, ""), 20, -1, false},
+		"Largest":   {"as large as any object may be", "application/vnd.kubernetes.protobuf", frame(MaxObject, strings.Repeat("{", MaxObject)), 2, -1, false},
+		"Large":     {"one more byte fails before it is read", "application/vnd.kubernetes.protobuf", frame(MaxObject+1, "{}"), 1, 0, true},
+		"Huge":      {"the largest that can be said", "Application/Vnd.Kubernetes.Protobuf; stream=watch", frame(1<<32-1, "{}"), 1, 0, true},
+		"SaidAsOdd": {"what is said to be something else counts as JSON", "text/plain", frame(len(odd), odd), 9, 0, true},
+	}
+	for name, tc := range cases {
+		for _, at := range []int{1021, 1 << 16} { // bytes that are read at a time
+			t.Run(fmt.Sprintf("%s/%d", name, at), func(t *testing.T) {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://wec/api/v1/pods?watch=true", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response, err := limit("edge", request, &http.Response{
+					StatusCode: http.StatusOK, ContentLength: -1, Header: http.Header{"Content-Type": {tc.content}}, Body: io.NopCloser(&repeat{text: tc.piece, n: tc.n}),
+				}, time.Hour)
+				if err != nil {
+					t.Fatal(err)
+				}
+				read, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{response.Body}, make([]byte, at))
+				_ = response.Body.Close()
+				var large *TooLargeError
+				if errors.As(err, &large) != tc.fails || !tc.fails && err != nil || tc.read < 0 && read != tc.n*int64(len(tc.piece)) {
+					t.Errorf("%s: after %d bytes: %v", tc.reason, read, err)
+				}
+			})
+		}
 	}
 }
 
