@@ -18,11 +18,14 @@ import (
 
 // What a WEC may answer, in bytes and unpacked: a hub that reads more than it has memory for is gone for every other cluster too.
 const (
-	// MaxList bounds a list of Workflows or pods: the metadata of 20,000 of them, of 3 KiB each.
+	// MaxList bounds a list of Workflows or pods, where it does not arrive as a watch: the metadata of 20,000 of them, of 3 KiB each.
 	MaxList = 64 << 20
-	// MaxObject bounds every other answer, and each event of a watch: an API server's own limit for an object is about 1.5 MiB in
-	// etcd and 3 MiB in a request (k8s.io/apiserver pkg/server/config.go, MaxRequestBodyBytes).
+	// MaxObject bounds every other answer: an API server's own limit for an object is about 1.5 MiB in etcd and 3 MiB in a request
+	// (k8s.io/apiserver pkg/server/config.go, MaxRequestBodyBytes).
 	MaxObject = 8 << 20
+	// MaxEvent bounds each event of a watch, of whose object there is the metadata at most, or which is an Event: empty entries unpack to a
+	// hundred times their size. How many there are only the watch can bound: see MaxKept.
+	MaxEvent = 3 << 20
 )
 
 // WatchIdle is how long a watch may be without a byte. An API server sends bookmarks about every minute
@@ -36,20 +39,26 @@ type TooLargeError struct {
 	Cluster string
 	Request string
 	Limit   int64
+	// Kept is true if it is not one answer that is larger, but what a watch keeps of them.
+	Kept bool
 }
 
 // Error says what was asked, how much is read and what to do.
 func (e *TooLargeError) Error() string {
 	remedy := "check what answers there"
 	switch {
-	case e.Limit == MaxList && strings.HasSuffix(e.Request, podsSuffix):
+	case (e.Kept || e.Limit == MaxList) && strings.HasSuffix(e.Request, podsSuffix):
 		remedy = "delete finished Workflows there, whose pods it still has, or let them delete their pods (podGC)"
-	case e.Limit == MaxList:
+	case e.Kept || e.Limit == MaxList:
 		remedy = "delete finished Workflows of this hub, or send fewer at a time to this cluster"
 	case strings.Contains(e.Request, workflowsSuffix):
 		remedy = "delete that Workflow there, or split it into smaller ones"
 	}
-	return fmt.Sprintf("the answer of cluster %s to %s is larger than the %d MiB that are read of a cluster: %s", e.Cluster, e.Request, e.Limit>>20, remedy)
+	done := "read"
+	if e.Kept {
+		done = "kept"
+	}
+	return fmt.Sprintf("the answer of cluster %s to %s is larger than the %d MiB that are %s of a cluster: %s", e.Cluster, e.Request, e.Limit>>20, done, remedy)
 }
 
 // How the paths of lists that may be long end.
@@ -66,7 +75,10 @@ func limit(cluster string, request *http.Request, response *http.Response, idle 
 	if request.Method == http.MethodGet && !watch && (strings.HasSuffix(request.URL.Path, workflowsSuffix) || strings.HasSuffix(request.URL.Path, podsSuffix)) {
 		most = MaxList
 	}
-	large := &TooLargeError{cluster, what, most}
+	if watch {
+		most = MaxEvent
+	}
+	large := &TooLargeError{Cluster: cluster, Request: what, Limit: most}
 	if response.ContentLength > most {
 		_ = response.Body.Close()
 		return nil, large
@@ -102,8 +114,8 @@ type bounded struct {
 	inString bool
 	escaped  bool
 	length   [4]byte
-	lengths  int   // bytes of length that were read
-	frame    int64 // bytes of the event that are to come
+	lengths  int    // bytes of length that were read
+	frame    int64  // bytes of the event that are to come
 	broken   func() // told when it breaks off
 	silence  *time.Timer
 	idle     time.Duration
