@@ -1,25 +1,31 @@
 package wec
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 )
 
 // What a WEC may answer, in bytes and unpacked: a hub that reads more than it has memory for is gone for every other cluster too.
 const (
-	// MaxList bounds a list of Workflows or pods: the metadata of 20,000 of them, of 3 KiB each.
+	// MaxList bounds a list of Workflows or pods, where it does not arrive as a watch: the metadata of 20,000 of them, of 3 KiB each.
 	MaxList = 64 << 20
-	// MaxObject bounds every other answer, and each event of a watch: an API server's own limit for an object is about 1.5 MiB in
-	// etcd and 3 MiB in a request (k8s.io/apiserver pkg/server/config.go, MaxRequestBodyBytes).
+	// MaxObject bounds every other answer: an API server's own limit for an object is about 1.5 MiB in etcd and 3 MiB in a request
+	// (k8s.io/apiserver pkg/server/config.go, MaxRequestBodyBytes).
 	MaxObject = 8 << 20
+	// MaxEvent bounds each event of a watch, of whose object there is the metadata at most, or which is an Event: empty entries unpack to a
+	// hundred times their size. How many there are only the watch can bound: see MaxKept.
+	MaxEvent = 3 << 20
 )
 
 // WatchIdle is how long a watch may be without a byte. An API server sends bookmarks about every minute
@@ -33,20 +39,26 @@ type TooLargeError struct {
 	Cluster string
 	Request string
 	Limit   int64
+	// Kept is true if it is not one answer that is larger, but what a watch keeps of them.
+	Kept bool
 }
 
 // Error says what was asked, how much is read and what to do.
 func (e *TooLargeError) Error() string {
 	remedy := "check what answers there"
 	switch {
-	case e.Limit == MaxList && strings.HasSuffix(e.Request, podsSuffix):
+	case (e.Kept || e.Limit == MaxList) && strings.HasSuffix(e.Request, podsSuffix):
 		remedy = "delete finished Workflows there, whose pods it still has, or let them delete their pods (podGC)"
-	case e.Limit == MaxList:
+	case e.Kept || e.Limit == MaxList:
 		remedy = "delete finished Workflows of this hub, or send fewer at a time to this cluster"
 	case strings.Contains(e.Request, workflowsSuffix):
 		remedy = "delete that Workflow there, or split it into smaller ones"
 	}
-	return fmt.Sprintf("the answer of cluster %s to %s is larger than the %d MiB that are read of a cluster: %s", e.Cluster, e.Request, e.Limit>>20, remedy)
+	done := "read"
+	if e.Kept {
+		done = "kept"
+	}
+	return fmt.Sprintf("the answer of cluster %s to %s is larger than the %d MiB that are %s of a cluster: %s", e.Cluster, e.Request, e.Limit>>20, done, remedy)
 }
 
 // How the paths of lists that may be long end.
@@ -63,14 +75,20 @@ func limit(cluster string, request *http.Request, response *http.Response, idle 
 	if request.Method == http.MethodGet && !watch && (strings.HasSuffix(request.URL.Path, workflowsSuffix) || strings.HasSuffix(request.URL.Path, podsSuffix)) {
 		most = MaxList
 	}
-	large := &TooLargeError{cluster, what, most}
+	if watch {
+		most = MaxEvent
+	}
+	large := &TooLargeError{Cluster: cluster, Request: what, Limit: most}
 	if response.ContentLength > most {
 		_ = response.Body.Close()
 		return nil, large
 	}
 	body := &bounded{ReadCloser: response.Body, err: large, left: most, most: most}
 	if watch && response.StatusCode == http.StatusOK {
-		body.events, body.broken = true, broken(request)
+		body.charge, body.broken = body.count, broken(request)
+		if media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); media == runtime.ContentTypeProtobuf { // as client-go decides
+			body.charge = body.countFrames
+		}
 		body.silence = time.AfterFunc(idle, func() { _ = response.Body.Close() })
 		body.idle = idle
 	}
@@ -89,12 +107,15 @@ type bounded struct {
 	err        error
 	left, most int64
 
-	// Of a watch, each event has the whole bound. Events in JSON end where the nesting does; the decoder of binary ones bounds
-	// them itself (k8s.io/apimachinery pkg/runtime/serializer/streaming: 16 MiB).
-	events   bool
+	// Of a watch, each event has the whole bound: charge takes what was read from what is left. Events in JSON end where the nesting does,
+	// binary ones say their length first.
+	charge   func(p []byte)
 	depth    int
 	inString bool
 	escaped  bool
+	length   [4]byte
+	lengths  int    // bytes of length that were read
+	frame    int64  // bytes of the event that are to come
 	broken   func() // told when it breaks off
 	silence  *time.Timer
 	idle     time.Duration
@@ -109,8 +130,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 	if b.silence != nil {
 		b.silence.Reset(b.idle)
 	}
-	if b.events {
-		b.count(p[:n])
+	if b.charge != nil {
+		b.charge(p[:n])
 		if b.left < 0 || err != nil && !errors.Is(err, io.EOF) {
 			b.broken()
 		}
@@ -123,7 +144,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// count charges bytes to the event that they belong to.
+// count charges bytes to the event in JSON that they belong to.
 func (b *bounded) count(p []byte) {
 	for _, c := range p {
 		if b.left--; b.left < 0 {
@@ -143,6 +164,29 @@ func (b *bounded) count(p []byte) {
 			if b.depth--; b.depth <= 0 {
 				b.depth, b.left = 0, b.most
 			}
+		}
+	}
+}
+
+// countFrames charges bytes to the binary event that they belong to: four bytes of length and as many as that says
+// (k8s.io/apimachinery pkg/util/framer, NewLengthDelimitedFrameReader). Too long a one fails before it is read.
+func (b *bounded) countFrames(p []byte) {
+	for len(p) > 0 {
+		if b.frame > 0 {
+			n := min(b.frame, int64(len(p)))
+			b.frame -= n
+			p = p[n:]
+			continue
+		}
+		n := copy(b.length[b.lengths:], p)
+		b.lengths += n
+		p = p[n:]
+		if b.lengths < len(b.length) {
+			return
+		}
+		b.lengths, b.frame = 0, int64(binary.BigEndian.Uint32(b.length[:]))
+		if b.left = b.most - b.frame; b.left < 0 {
+			return
 		}
 	}
 }

@@ -3,7 +3,9 @@ package wec
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -84,6 +86,51 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// TestLimitOfBinaryEvents: events of a metadata watch are binary as a rule, and what looks like JSON in them is none.
+func TestLimitOfBinaryEvents(t *testing.T) {
+	frame := func(said int, text string) string {
+		return string(binary.BigEndian.AppendUint32(nil, uint32(said))) + text //nolint:gosec // small
+	}
+	odd := `{[k8s` + "\x00" + `"{` + strings.Repeat("x", 1<<20)
+	cases := map[string]struct {
+		reason  string
+		content string
+		piece   string
+		n       int64
+		read    int64 // at least, -1 for all
+		fails   bool
+	}{
+		"Many":      {"a watch goes on for ever, whatever is in it", "application/vnd.kubernetes.protobuf;stream=watch", frame(len(odd), odd), 9, -1, false},
+		"Nothing":   {"an event of no bytes is one too", "application/vnd.kubernetes.protobuf", frame(0, ""), 20, -1, false},
+		"Largest":   {"as large as any object may be", "application/vnd.kubernetes.protobuf", frame(MaxEvent, strings.Repeat("{", MaxEvent)), 3, -1, false},
+		"Large":     {"one more byte fails before it is read", "application/vnd.kubernetes.protobuf", frame(MaxEvent+1, "{}"), 1, 0, true},
+		"Huge":      {"the largest that can be said", "Application/Vnd.Kubernetes.Protobuf; stream=watch", frame(1<<32-1, "{}"), 1, 0, true},
+		"SaidAsOdd": {"what is said to be something else counts as JSON", "text/plain", frame(len(odd), odd), 9, 0, true},
+	}
+	for name, tc := range cases {
+		for _, at := range []int{1021, 1 << 16} { // bytes that are read at a time
+			t.Run(fmt.Sprintf("%s/%d", name, at), func(t *testing.T) {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://wec/api/v1/pods?watch=true", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response, err := limit("edge", request, &http.Response{
+					StatusCode: http.StatusOK, ContentLength: -1, Header: http.Header{"Content-Type": {tc.content}}, Body: io.NopCloser(&repeat{text: tc.piece, n: tc.n}),
+				}, time.Hour)
+				if err != nil {
+					t.Fatal(err)
+				}
+				read, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{response.Body}, make([]byte, at))
+				_ = response.Body.Close()
+				var large *TooLargeError
+				if errors.As(err, &large) != tc.fails || !tc.fails && err != nil || tc.read < 0 && read != tc.n*int64(len(tc.piece)) {
+					t.Errorf("%s: after %d bytes: %v", tc.reason, read, err)
+				}
+			})
+		}
+	}
+}
+
 // TestPackedBomb: what counts is what an answer unpacks to.
 func TestPackedBomb(t *testing.T) {
 	var packed bytes.Buffer
@@ -137,15 +184,18 @@ func TestTooLargeSaysWhat(t *testing.T) {
 	for _, tc := range []struct {
 		request string
 		limit   int64
+		kept    bool
 		want    string
 	}{
-		{"GET /version", MaxObject, "the answer of cluster edge to GET /version is larger than the 8 MiB that are read of a cluster: check what answers there"},
-		{"GET " + workflowsPath, MaxList, "the answer of cluster edge to GET /apis/argoproj.io/v1alpha1/workflows is larger than the 64 MiB that are read of a cluster: delete finished Workflows of this hub, or send fewer at a time to this cluster"},
-		{"GET /api/v1/pods", MaxList, "the answer of cluster edge to GET /api/v1/pods is larger than the 64 MiB that are read of a cluster: delete finished Workflows there, whose pods it still has, or let them delete their pods (podGC)"},
-		{"GET /api/v1/namespaces/argo/pods/w-main-1", MaxObject, "the answer of cluster edge to GET /api/v1/namespaces/argo/pods/w-main-1 is larger than the 8 MiB that are read of a cluster: check what answers there"},
-		{"GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w", MaxObject, "the answer of cluster edge to GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w is larger than the 8 MiB that are read of a cluster: delete that Workflow there, or split it into smaller ones"},
+		{"GET /version", MaxObject, false, "the answer of cluster edge to GET /version is larger than the 8 MiB that are read of a cluster: check what answers there"},
+		{"GET " + workflowsPath, MaxList, false, "the answer of cluster edge to GET /apis/argoproj.io/v1alpha1/workflows is larger than the 64 MiB that are read of a cluster: delete finished Workflows of this hub, or send fewer at a time to this cluster"},
+		{"GET /api/v1/pods", MaxList, false, "the answer of cluster edge to GET /api/v1/pods is larger than the 64 MiB that are read of a cluster: delete finished Workflows there, whose pods it still has, or let them delete their pods (podGC)"},
+		{"WATCH " + workflowsPath, MaxKept, true, "the answer of cluster edge to WATCH /apis/argoproj.io/v1alpha1/workflows is larger than the 64 MiB that are kept of a cluster: delete finished Workflows of this hub, or send fewer at a time to this cluster"},
+		{"WATCH /api/v1/pods", MaxKept, true, "the answer of cluster edge to WATCH /api/v1/pods is larger than the 64 MiB that are kept of a cluster: delete finished Workflows there, whose pods it still has, or let them delete their pods (podGC)"},
+		{"GET /api/v1/namespaces/argo/pods/w-main-1", MaxObject, false, "the answer of cluster edge to GET /api/v1/namespaces/argo/pods/w-main-1 is larger than the 8 MiB that are read of a cluster: check what answers there"},
+		{"GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w", MaxObject, false, "the answer of cluster edge to GET /apis/argoproj.io/v1alpha1/namespaces/argo/workflows/w is larger than the 8 MiB that are read of a cluster: delete that Workflow there, or split it into smaller ones"},
 	} {
-		if got := (&TooLargeError{"edge", tc.request, tc.limit}).Error(); got != tc.want {
+		if got := (&TooLargeError{Cluster: "edge", Request: tc.request, Limit: tc.limit, Kept: tc.kept}).Error(); got != tc.want {
 			t.Errorf("Error() = %s, want %s", got, tc.want)
 		}
 	}

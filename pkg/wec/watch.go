@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
@@ -34,26 +33,29 @@ type Watch struct {
 // NewWatch prepares a watch on the Workflows with the label stellarflow.io/origin=hubID. changed is called for each that
 // appeared, changed or vanished; it must not block.
 func (c *Clients) NewWatch(hubID types.UID, changed func(types.NamespacedName)) (*Watch, error) {
-	return c.newWatch(stellarflow.Workflows, stellarflow.LabelOrigin+"="+string(hubID), cache.Indexers{indexHubUID: hubUIDs}, StripMetadata, changed)
+	return c.newWatch(workflowsOf(hubID), cache.Indexers{indexHubUID: hubUIDs}, changed)
 }
 
 // NewPodWatch prepares a watch on the pods of all Workflows of a WEC, of which only what tells them apart is kept. changed is as in NewWatch.
 func (c *Clients) NewPodWatch(changed func(types.NamespacedName)) (*Watch, error) {
-	return c.newWatch(corev1.SchemeGroupVersion.WithResource("pods"), stellarflow.ArgoLabelWorkflow, cache.Indexers{indexWorkflow: workflowOf}, stripPod, changed)
+	return c.newWatch(podsOfWorkflows(), cache.Indexers{indexWorkflow: workflowOf}, changed)
 }
 
-func (c *Clients) newWatch(resource schema.GroupVersionResource, selector string, indexers cache.Indexers, strip cache.TransformFunc, changed func(types.NamespacedName)) (*Watch, error) {
+func workflowsOf(hubID types.UID) source {
+	return source{resource: stellarflow.Workflows, selector: stellarflow.LabelOrigin + "=" + string(hubID), strip: stripWorkflow, most: MaxKept}
+}
+
+func podsOfWorkflows() source {
+	return source{resource: corev1.SchemeGroupVersion.WithResource("pods"), selector: stellarflow.ArgoLabelWorkflow, strip: stripPod, most: MaxKept}
+}
+
+func (c *Clients) newWatch(of source, indexers cache.Indexers, changed func(types.NamespacedName)) (*Watch, error) {
 	w := &Watch{lost: make(chan struct{})}
 	w.lose = sync.OnceFunc(func() { close(w.lost) })
-	w.informer = metadatainformer.NewFilteredMetadataInformer(c.Watch, resource, metav1.NamespaceAll, 0, indexers,
-		func(options *metav1.ListOptions) { options.LabelSelector = selector }).Informer()
-	if err := w.informer.SetTransform(strip); err != nil {
-		return nil, fmt.Errorf("prepare the watch: %w", err)
-	}
-	if err := w.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-		w.failed.Store(&err)
-		w.lose()
-	}); err != nil {
+	fail := func(err error) { w.failed.Store(&err); w.lose() }
+	of.clients, of.fail = c, fail
+	w.informer = cache.NewSharedIndexInformer(of.listWatch(), &metav1.PartialObjectMetadata{}, 0, indexers)
+	if err := w.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { fail(err) }); err != nil {
 		return nil, fmt.Errorf("prepare the watch: %w", err)
 	}
 	notify := func(object any) {
@@ -189,19 +191,41 @@ func workflowOf(object any) ([]string, error) {
 	return nil, nil
 }
 
-// stripPod keeps of a pod's metadata what says which it is, since when, and whose. It is a cache.TransformFunc and changes the object it is given.
-func stripPod(object any) (any, error) {
-	metadata, ok := object.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return object, nil
+// stripPod keeps of a pod's metadata what says which it is, since when, and whose.
+func stripPod(pod *metav1.PartialObjectMetadata) {
+	var owners []metav1.OwnerReference
+	if controller := metav1.GetControllerOfNoCopy(pod); controller != nil && controller.Kind == stellarflow.WorkflowKind.Kind {
+		owners = []metav1.OwnerReference{{Kind: stellarflow.WorkflowKind.Kind, UID: controller.UID, Controller: controller.Controller}}
 	}
-	metadata.ObjectMeta = metav1.ObjectMeta{
-		Namespace: metadata.Namespace, Name: metadata.Name, UID: metadata.UID, ResourceVersion: metadata.ResourceVersion, DeletionTimestamp: metadata.DeletionTimestamp, DeletionGracePeriodSeconds: metadata.DeletionGracePeriodSeconds,
-		CreationTimestamp: metadata.CreationTimestamp,
-		Labels:            map[string]string{stellarflow.ArgoLabelWorkflow: metadata.Labels[stellarflow.ArgoLabelWorkflow]},
-		OwnerReferences:   metadata.OwnerReferences,
+	pod.ObjectMeta = metav1.ObjectMeta{
+		Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, DeletionTimestamp: pod.DeletionTimestamp, DeletionGracePeriodSeconds: pod.DeletionGracePeriodSeconds,
+		CreationTimestamp: pod.CreationTimestamp,
+		Labels:            map[string]string{stellarflow.ArgoLabelWorkflow: pod.Labels[stellarflow.ArgoLabelWorkflow]},
+		OwnerReferences:   owners,
 	}
-	return metadata, nil
+}
+
+// stripWorkflow keeps of a WEC copy's metadata what says which it is and what holds it there, how far it is, and what we say of it.
+func stripWorkflow(wecCopy *metav1.PartialObjectMetadata) {
+	wecCopy.ObjectMeta = metav1.ObjectMeta{
+		Namespace: wecCopy.Namespace, Name: wecCopy.Name, UID: wecCopy.UID, ResourceVersion: wecCopy.ResourceVersion, Generation: wecCopy.Generation,
+		CreationTimestamp: wecCopy.CreationTimestamp, DeletionTimestamp: wecCopy.DeletionTimestamp, DeletionGracePeriodSeconds: wecCopy.DeletionGracePeriodSeconds,
+		Labels: used(wecCopy.Labels), Annotations: used(wecCopy.Annotations), Finalizers: wecCopy.Finalizers,
+	}
+}
+
+// used returns the labels or annotations that are ours or say how far Argo is.
+func used(all map[string]string) map[string]string {
+	var some map[string]string
+	for key, value := range all {
+		if strings.HasPrefix(key, stellarflow.Prefix) || key == stellarflow.ArgoLabelPhase || key == stellarflow.ArgoLabelCompleted {
+			if some == nil {
+				some = map[string]string{}
+			}
+			some[key] = value
+		}
+	}
+	return some
 }
 
 // StripMetadata removes what no decision uses before an object enters a cache. It is a cache.TransformFunc and changes the

@@ -49,18 +49,52 @@ func TestStripMetadata(t *testing.T) {
 
 // TestStripPod: of a cluster that has many pods only what is used is kept.
 func TestStripPod(t *testing.T) {
+	yes := true
+	owner := metav1.OwnerReference{Kind: "Workflow", UID: "o", Controller: &yes}
 	pod := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "argo", Name: "w-1", UID: "u", ResourceVersion: "7", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
-		Labels: map[string]string{stellarflow.ArgoLabelWorkflow: "w"}, OwnerReferences: []metav1.OwnerReference{{Name: "w", UID: "o"}},
+		Labels: map[string]string{stellarflow.ArgoLabelWorkflow: "w"}, OwnerReferences: []metav1.OwnerReference{owner},
 	}}
 	want := pod.DeepCopy()
 	pod.Labels["app"], pod.Annotations, pod.Finalizers = "web", map[string]string{"a": "b"}, []string{"f"}
 	pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}}
-	if got, err := stripPod(pod); err != nil || !cmp.Equal(any(want), got) {
-		t.Errorf("%v, -want +got:\n%s", err, cmp.Diff(any(want), got))
+	other := metav1.OwnerReference{Kind: "Workflow", UID: "p", Name: "p"}
+	pod.OwnerReferences[0].APIVersion, pod.OwnerReferences[0].Name, pod.OwnerReferences = "argoproj.io/v1alpha1", "w", append(pod.OwnerReferences, other, other)
+	for range 2 {
+		if stripPod(pod); !cmp.Equal(want, pod) {
+			t.Errorf("-want +got:\n%s", cmp.Diff(want, pod))
+		}
 	}
-	if got, err := stripPod("other"); err != nil || got != any("other") {
-		t.Errorf("another object gives %v, %v", got, err)
+	for name, owners := range map[string][]metav1.OwnerReference{
+		"none": nil, "no controller": {other}, "another kind": {{Kind: "Job", UID: "o", Controller: &yes}},
+	} {
+		pod.OwnerReferences = owners
+		if stripPod(pod); pod.OwnerReferences != nil {
+			t.Errorf("%s: owners are %v", name, pod.OwnerReferences)
+		}
+	}
+}
+
+// TestStripWorkflow: of a WEC copy what decisions read is kept, and nothing else that somebody there may write.
+func TestStripWorkflow(t *testing.T) {
+	w := stellarflow.NewWorkflowMetadata()
+	w.ObjectMeta = metav1.ObjectMeta{
+		Namespace: "argo", Name: "w", UID: "u", ResourceVersion: "7", Generation: 3, CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
+		Labels:      map[string]string{stellarflow.LabelOrigin: "o", stellarflow.ArgoLabelPhase: "Running", stellarflow.ArgoLabelCompleted: "true"},
+		Annotations: map[string]string{stellarflow.AnnotationHubUID: "u", stellarflow.AnnotationAttempt: "1", stellarflow.AnnotationDependencies: "d", stellarflow.AnnotationPassedOn: "p"},
+		Finalizers:  []string{"f", stellarflow.FinalizerHarvest},
+	}
+	want := w.DeepCopy()
+	w.Labels["app"], w.Labels["workflows.argoproj.io/creator"], w.Annotations["a"], w.GenerateName = "web", "c", "b", "w-"
+	w.ManagedFields, w.OwnerReferences = []metav1.ManagedFieldsEntry{{Manager: "m"}}, []metav1.OwnerReference{{Name: "cron"}}
+	for range 2 {
+		if stripWorkflow(w); !cmp.Equal(want, w) {
+			t.Errorf("-want +got:\n%s", cmp.Diff(want, w))
+		}
+	}
+	w.Labels, w.Annotations = map[string]string{"a": "b"}, nil
+	if stripWorkflow(w); len(w.Labels)+len(w.Annotations) > 0 {
+		t.Errorf("it keeps %v and %v", w.Labels, w.Annotations)
 	}
 }
 

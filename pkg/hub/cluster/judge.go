@@ -16,8 +16,9 @@ type findings struct {
 	lease  wec.LeaseState
 	// restored is true while the WEC's resourceVersion is below one that was seen.
 	restored bool
-	// listed is true once a watch was complete; unlisted, while the last list took too long.
-	listed, unlisted bool
+	// listed is true once a watch was complete; unlisted is why the last list took too long, empty if it did not.
+	listed   bool
+	unlisted string
 }
 
 // maxMessage bounds, in bytes, what a state says.
@@ -47,8 +48,8 @@ func judge(f findings, last State) (State, bool) {
 		return refuse(trouble.Reason, trouble.Message)
 	case f.lease.Trouble != nil:
 		return refuse(f.lease.Trouble.Reason, f.lease.Trouble.Message)
-	case f.unlisted:
-		return refuse(wec.ReasonUnreachable, messageList)
+	case f.unlisted != "":
+		return refuse(wec.ReasonUnreachable, f.unlisted)
 	case f.lease.Since.IsZero() && last.Connected:
 		return refuse(wec.ReasonConnecting, messageLease)
 	case f.lease.Since.IsZero(), !f.listed:
@@ -59,6 +60,15 @@ func judge(f findings, last State) (State, bool) {
 		next.Reason, next.Message = trouble.Reason, trouble.Message
 	}
 	return next, true
+}
+
+// unlisted returns why a list took too long, given how it failed last, or nil.
+func unlisted(err error) string {
+	var large *wec.TooLargeError
+	if errors.As(err, &large) {
+		return large.Error()
+	}
+	return messageList
 }
 
 func troubleOf(err error) *wec.Trouble {

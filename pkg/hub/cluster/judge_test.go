@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func TestJudge(t *testing.T) {
 		"HeldElsewhere":  {"two hub managers", findings{probed: true, facts: facts, lease: elsewhere, listed: true}, fresh, said(wec.ReasonHeldElsewhere, "another", time.Time{})},
 		"AwayAndNotHeld": {"an outage explains the rest", findings{probed: true, facts: facts, err: away, lease: elsewhere, listed: true}, up, said(wec.ReasonUnreachable, "away", time.Time{})},
 		"LeaseRanOut":    {"it must not go on, whatever the reason", findings{probed: true, facts: facts, listed: true}, up, said(wec.ReasonConnecting, messageLease, time.Time{})},
-		"Unlisted":       {"it answers probes, not lists", findings{probed: true, facts: facts, lease: held, listed: true, unlisted: true}, up, said(wec.ReasonUnreachable, messageList, start)},
+		"Unlisted":       {"it answers probes, not lists", findings{probed: true, facts: facts, lease: held, listed: true, unlisted: messageList}, up, said(wec.ReasonUnreachable, messageList, start)},
 		"ListedBefore":   {"a watch that failed is replaced without a word", findings{probed: true, facts: facts, lease: held, listed: true}, up, up},
 	}
 	for name, tc := range cases {
@@ -60,6 +61,23 @@ func TestJudge(t *testing.T) {
 				t.Errorf("%s, -want +got:\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+// TestUnlisted: a cluster that has more than is kept is told so, whatever else may be slow.
+func TestUnlisted(t *testing.T) {
+	large := &wec.TooLargeError{Cluster: "edge", Request: "WATCH /apis/argoproj.io/v1alpha1/workflows", Limit: wec.MaxKept, Kept: true}
+	for reason, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"nothing failed":          {nil, messageList},
+		"something failed":        {errors.New("odd"), messageList},
+		"there is more than fits": {fmt.Errorf("failed to list: %w", large), large.Error()},
+	} {
+		if got := unlisted(tc.err); got != tc.want {
+			t.Errorf("%s: unlisted() = %s, want %s", reason, got, tc.want)
+		}
 	}
 }
 

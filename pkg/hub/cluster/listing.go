@@ -91,7 +91,7 @@ func (c *Connection) listEnded(ctx context.Context, watch *wec.Watch) {
 	if !watch.Synced() {
 		l.end()
 		l.watch, l.end, l.timeout = nil, nil, c.timing.longer(l.timeout)
-		c.learn(ctx, func(f *findings) { f.unlisted = true })
+		c.learn(ctx, func(f *findings) { f.unlisted = unlisted(watch.Err()) })
 		if err := c.list(ctx); err != nil {
 			c.log.Error(err, "watch the Workflows")
 		}
@@ -105,7 +105,7 @@ func (c *Connection) listEnded(ctx context.Context, watch *wec.Watch) {
 	if c.State().Connected { // else the state's change does it
 		c.enqueueAll(ctx) // what went while there was no watch is in no event of the new one
 	}
-	c.learn(ctx, func(f *findings) { f.listed, f.unlisted = true, false })
+	c.learn(ctx, func(f *findings) { f.listed, f.unlisted = true, "" })
 }
 
 // forgetWatch drops what was seen of the WEC: it is another cluster now.
@@ -113,6 +113,6 @@ func (c *Connection) forgetWatch() {
 	c.listing.stop()
 	c.watch.Store(nil)
 	c.publishMu.Lock()
-	c.found.listed, c.found.unlisted = false, false
+	c.found.listed, c.found.unlisted = false, ""
 	c.publishMu.Unlock()
 }
