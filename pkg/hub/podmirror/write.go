@@ -31,7 +31,7 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 		return every, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read pod %s of cluster %s: %w", key, v.Cluster, err)
+		return 0, p.unread(owner, key, err)
 	}
 	if _, ours := p.owner(ctx, pod); !ours || pod.UID != v.Real.GetUID() || pod.Namespace != key.Namespace || pod.Name != key.Name {
 		return time.Second, nil // replaced since the cache saw it
