@@ -187,8 +187,11 @@ func (m *Mirrorer) LogsFromS3(hubCopy types.UID) string { return m.unseen.why(hu
 func (m *Mirrorer) LookedAt(ctx context.Context, hubCopy *metav1.PartialObjectMetadata) bool {
 	placement, _ := stellarflow.PlacementOf(hubCopy)
 	p := m.of(placement.Cluster)
-	if p == nil || !p.wanted(ctx, hubCopy) {
-		return p != nil
+	if p == nil {
+		return false
+	}
+	if wanted, err := p.wanted(ctx, hubCopy); err != nil || !wanted {
+		return err == nil
 	}
 	watch := p.watch.Load()
 	if watch == nil {
