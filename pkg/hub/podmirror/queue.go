@@ -77,9 +77,9 @@ func (p *pods) enqueueAll(ctx context.Context) {
 		}
 	}
 	p.known.Lock()
-	read := slices.Collect(maps.Keys(p.read))
+	known := slices.Concat(slices.Collect(maps.Keys(p.read)), slices.Collect(maps.Keys(p.deleted)), slices.Collect(maps.Keys(p.passed)))
 	p.known.Unlock()
-	for _, key := range slices.Concat(p.mirrors(ctx), p.unseen.of(p.connection.Name), read) { // what has gone meanwhile is forgotten
+	for _, key := range slices.Concat(p.mirrors(ctx), p.unseen.of(p.connection.Name), known) { // what has gone meanwhile is forgotten
 		p.queue.Add(key)
 	}
 }
