@@ -84,7 +84,7 @@ func (p *pods) write(ctx context.Context, v View, owner *metav1.PartialObjectMet
 	qos := shown.Status.QOSClass
 	shown.Status = want.Status
 	shown.Status.QOSClass = qos
-	shown.Annotations[stellarflow.AnnotationMirrored] = want.Annotations[stellarflow.AnnotationMirrored]
+	metav1.SetMetaDataAnnotation(&shown.ObjectMeta, stellarflow.AnnotationMirrored, want.Annotations[stellarflow.AnnotationMirrored]) // somebody may have taken all off
 	if _, err = hub.UpdateStatus(ctx, shown, metav1.UpdateOptions{}); err != nil {
 		if v.Mirror != nil && apierrors.IsInvalid(err) { // what a pod cannot become: it is another one
 			p.wrote(client.ObjectKeyFromObject(want), v.Now)
