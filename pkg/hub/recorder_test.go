@@ -1,13 +1,16 @@
 package hub
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
+	testingclock "k8s.io/utils/clock/testing"
 )
 
 func TestShorten(t *testing.T) {
@@ -45,5 +48,55 @@ func TestRecorder(t *testing.T) {
 	recorder{n}.Eventf(&corev1.Pod{}, corev1.EventTypeNormal, "Reason", "what %s said: %s", "cluster1", strings.Repeat("100% ", 500))
 	if !strings.HasPrefix(n.last, "what cluster1 said: 100% 100%") || len(n.last) != maxNote {
 		t.Errorf("the note is %q of %d bytes: a percent sign of a cluster's is no verb", n.last, len(n.last))
+	}
+	recorder{n}.Event(&corev1.Pod{}, corev1.EventTypeNormal, "Reason", strings.Repeat("100% ", 500))
+	if !strings.HasPrefix(n.last, "100% 100%") || len(n.last) != maxNote {
+		t.Errorf("the note is %q of %d bytes: it is cut whoever made it", n.last, len(n.last))
+	}
+}
+
+// TestCorrelation: what is said of each of a Workflow's pods is kept, in its own words as far as people read, and there is an end to it.
+func TestCorrelation(t *testing.T) {
+	options := correlation()
+	clock := testingclock.NewFakePassiveClock(time.Unix(1_700_000_000, 0))
+	options.Clock = clock
+	correlator := record.NewEventCorrelatorWithOptions(options)
+	say := func(eventType, reason, message string) (kept, own bool) {
+		t.Helper()
+		result, err := correlator.EventCorrelate(&corev1.Event{
+			InvolvedObject: corev1.ObjectReference{Kind: "Workflow", Name: "hello", UID: "u"}, Type: eventType, Reason: reason, Message: message, Count: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !result.Skip, !result.Skip && result.Event.Message == message
+	}
+	count := func(eventType, reason string, n int) (kept, own int) {
+		for i := range n {
+			one, its := say(eventType, reason, fmt.Sprintf("pod hello-%d is deleted", i))
+			if one {
+				kept++
+			}
+			if its {
+				own++
+			}
+		}
+		return kept, own
+	}
+	if kept, own := count(corev1.EventTypeNormal, "PodDeletedOnCluster", 60); kept != 60 || own != 60 {
+		t.Errorf("of 60 events %d are kept, %d in their own words", kept, own)
+	}
+	if kept, own := count(corev1.EventTypeWarning, "PodNotDeleted", 2*maxNamed); kept != 2*maxNamed || own != maxNamed {
+		t.Errorf("of %d events %d are kept, %d in their own words", 2*maxNamed, kept, own)
+	}
+	if kept, own := say(corev1.EventTypeWarning, "ClusterUnreachable", "cluster1 is away"); !kept || !own {
+		t.Error("other warnings are lost")
+	}
+	if kept, _ := count(corev1.EventTypeWarning, "PodNotDeleted", 2*maxBurst); kept != maxBurst-2*maxNamed-1 {
+		t.Errorf("there is no end to it: %d are kept", kept)
+	}
+	clock.SetTime(clock.Now().Add(11 * time.Minute))
+	if kept, own := say(corev1.EventTypeWarning, "PodNotDeleted", "pod hello-x is deleted"); !kept || !own {
+		t.Error("nothing is kept later")
 	}
 }

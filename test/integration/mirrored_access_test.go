@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 
@@ -143,6 +144,54 @@ func TestMirroredPodsThatAreNotReached(t *testing.T) {
 	})
 	m.waitMirror(t, "hello-a-1234567890", "the mirror again", shows(corev1.PodRunning))
 	asks(t, "hello-a-1234567890", true)
+}
+
+// TestMirroredPodsWithoutAnnotations: whoever may write to a mirror may take off what it shows of the real one.
+func TestMirroredPodsWithoutAnnotations(t *testing.T) {
+	m, _ := mirrorPods(t)
+	m.begin(t, "hello-a-1234567890")
+	shown := m.waitMirror(t, "hello-a-1234567890", "the mirror", shows(corev1.PodRunning)).Annotations[stellarflow.AnnotationMirrored]
+	if _, err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).Patch(t.Context(), "hello-a-1234567890", types.MergePatchType, []byte(`{"metadata":{"annotations":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m.waitMirror(t, "hello-a-1234567890", "what it shows", func(p *corev1.Pod) bool { return p != nil && p.Annotations[stellarflow.AnnotationMirrored] == shown })
+}
+
+// TestMirroredPodsOfADeletedPolicy: what a policy hides stays hidden when that is gone, also after a record was lost.
+func TestMirroredPodsOfADeletedPolicy(t *testing.T) {
+	options := managerOptions{kubelet: freeAddress(t)}
+	c, manager, ns := setUp(t, options)
+	hides := policy("hides", map[string]string{"name": "cluster1"})
+	hides.Annotations = map[string]string{stellarflow.AnnotationMirrorPods: "false"}
+	c.create(t, hides)
+	c.submit(t, ns, "hello", "hides")
+	m := mirroring{clusters: c, ns: ns}.runs(t, "cluster1", "hello")
+	again := func(change func()) {
+		manager.stop()
+		change()
+		options.kubelet = freeAddress(t)
+		manager = startManager(t, c, options)
+	}
+	hidden := func(policy string) {
+		c.hub.waitFor(t, ns, "hello", "a record that hides its pods", func(w *unstructured.Unstructured) bool {
+			placement, found := stellarflow.PlacementOf(w)
+			return found && placement.Hidden && placement.Policy == policy
+		})
+	}
+	hidden(hides.Name)
+	again(func() { c.loseRecord(t, ns, "hello") })
+	hidden("")
+	again(func() {
+		if err := c.hub.client.Delete(t.Context(), hides); err != nil {
+			t.Fatal(err)
+		}
+	})
+	e, who := m.endpoint(t, options.kubelet, "hello-a-1234567890")
+	pod := m.begin(t, e.pod, onNode(m.wec.node(t, "")))
+	m.forge(t, pod.Name, pod.UID)
+	m.waitMirror(t, pod.Name, "its end, which waits", goes)
+	e.wantAnswer(t, who, "/containerLogs/main", http.StatusNotFound, unknown)
+	e.wantAnswer(t, who, execThere, http.StatusNotFound, unknown)
 }
 
 // TestMirroredPodsOfAClusterThatIsAway: whoever asks for a pod that is shown is told that its cluster is away, also by a manager that has never

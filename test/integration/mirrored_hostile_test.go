@@ -22,6 +22,7 @@ import (
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
 	"stellarflow.io/stellarflow/pkg/hub/upsync"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 // lies are what a cluster answers who reads a pod that it has, by the pod's name, and how often it did.
@@ -104,7 +105,7 @@ func until(t *testing.T, changes <-chan watch.Event, what string, last func(watc
 // TestMirroredPodsOfALyingCluster: what a cluster says of a pod when it is read is shown only if it is of just the pod that was asked for, and
 // never under a name that Argo does not form for its Workflow, or forms for another one.
 func TestMirroredPodsOfALyingCluster(t *testing.T) {
-	const uid, owner, name, lags = "hello-uid-1234567890", "hello-owner-1234567890", "hello-name-1234567890", "hello-lags-1234567890"
+	const uid, owner, name, lags, huge = "hello-uid-1234567890", "hello-owner-1234567890", "hello-name-1234567890", "hello-lags-1234567890", "hello-huge-1234567890"
 	lying := lies{told: map[string]int{}, tell: map[string]func(*corev1.Pod){
 		uid:   func(p *corev1.Pod) { p.UID = "another" },
 		owner: func(p *corev1.Pod) { p.OwnerReferences[0].UID = "another" },
@@ -116,6 +117,7 @@ func TestMirroredPodsOfALyingCluster(t *testing.T) {
 			ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: p.CreationTimestamp}}
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "wait", State: ended}, {Name: "main", State: ended}}
 		},
+		huge: func(p *corev1.Pod) { p.Status.Message = strings.Repeat("x", wec.MaxObject) },
 	}}
 	c, _, ns := setUp(t, managerOptions{kubelet: freeAddress(t), wecTransport: lying.wrap})
 	m := mirroring{clusters: c, ns: ns}.run(t, "hello")
@@ -139,6 +141,7 @@ func TestMirroredPodsOfALyingCluster(t *testing.T) {
 	if told := lying.so(); told[lags] > 5 {
 		t.Errorf("a pod of which the watch lags was read %d times", told[lags])
 	}
+	m.hub.waitFor(t, ns, "hello", "the condition", saysUnseen("it cannot be read on cluster cluster1: the answer of cluster cluster1 to GET"))
 	m.begin(t, "hello-last-1234567890")
 	for _, pod := range until(t, changes, "a last one", func(_ watch.EventType, p *corev1.Pod) bool { return p.Name == "hello-last-1234567890" }) {
 		if pod.Name != "hello-last-1234567890" && !slices.Contains(honest, pod.Name) {

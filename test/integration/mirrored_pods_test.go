@@ -53,8 +53,14 @@ func (m mirroring) run(t *testing.T, name string) mirroring {
 // runOn is run on any cluster.
 func (m mirroring) runOn(t *testing.T, cluster, name string) mirroring {
 	t.Helper()
-	m.workflow, m.wec = name, m.wecs[cluster]
 	m.submit(t, m.ns, name, cluster)
+	return m.runs(t, cluster, name)
+}
+
+// runs is run on any cluster, of a Workflow that is submitted.
+func (m mirroring) runs(t *testing.T, cluster, name string) mirroring {
+	t.Helper()
+	m.workflow, m.wec = name, m.wecs[cluster]
 	m.wec.waitFor(t, m.ns, name, "the WEC copy", exists)
 	wecCopy := m.wec.argo(t, m.ns, name, "Running")
 	m.hub.waitFor(t, m.ns, name, "Running", inPhase("Running"))

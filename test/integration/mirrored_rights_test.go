@@ -188,6 +188,9 @@ func TestRightsOfMirroredPods(t *testing.T) {
 		}
 		return true, ""
 	})
+	c.condition(t, "cluster1", func(said metav1.Condition) bool {
+		return said.Status == metav1.ConditionTrue && strings.Contains(said.Message, "the hub may not watch them: run `stellarflow join cluster1` again")
+	})
 	c.submit(t, ns, "unseen", "cluster1") // nothing else waits for what is refused
 	c.wecs["cluster1"].waitFor(t, ns, "unseen", "the WEC copy", exists)
 	c.wecs["cluster1"].argo(t, ns, "unseen", "Running")

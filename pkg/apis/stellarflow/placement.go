@@ -41,6 +41,8 @@ type Placement struct {
 	WECUID types.UID `json:"wecUID,omitempty"`
 	// Refused lists the clusters that definitely refused an earlier attempt.
 	Refused []ClusterName `json:"refused,omitempty"`
+	// Hidden says that the policy let nobody see the pods of what it places when the decision was made. It counts when the policy is gone.
+	Hidden bool `json:"hidden,omitempty"`
 }
 
 // String returns the record as it is stored.
@@ -62,6 +64,11 @@ func (p Placement) RecordedOn(hubCopy metav1.Object) bool {
 func Abandoned(hubCopy metav1.Object) bool {
 	_, found := hubCopy.GetAnnotations()[AnnotationAbandoned]
 	return found
+}
+
+// HidesPods reports whether a BindingPolicy lets nobody see the pods of what it places.
+func HidesPods(policy metav1.Object) bool {
+	return policy.GetAnnotations()[AnnotationMirrorPods] == "false"
 }
 
 // Owns reports whether a WEC copy is the one that this record means. The WEC's own words count only where the record agrees.

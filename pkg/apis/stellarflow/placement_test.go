@@ -27,7 +27,7 @@ func hubCopy(uid types.UID, cluster, record string) *metav1.PartialObjectMetadat
 func TestPlacementOf(t *testing.T) {
 	full := Placement{
 		UID: "u1", Policy: "p", Cluster: "cluster1", ClusterID: "c1", Attempt: 2, Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), WECUID: "w1",
-		Refused: []ClusterName{"cluster0"},
+		Refused: []ClusterName{"cluster0"}, Hidden: true,
 	}
 	least := Placement{UID: "u1", Cluster: "cluster1", Attempt: 1}
 	cases := map[string]struct {
@@ -64,9 +64,9 @@ func TestPlacementOf(t *testing.T) {
 func TestPlacementString(t *testing.T) {
 	full := Placement{
 		UID: "u1", Policy: "p", Cluster: "cluster1", ClusterID: "c1", Attempt: 2, Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), WECUID: "w1",
-		Refused: []ClusterName{"cluster0"},
+		Refused: []ClusterName{"cluster0"}, Hidden: true,
 	}
-	want := `{"uid":"u1","policy":"p","cluster":"cluster1","clusterID":"c1","attempt":2,"time":"2026-01-02T03:04:05Z","wecUID":"w1","refused":["cluster0"]}`
+	want := `{"uid":"u1","policy":"p","cluster":"cluster1","clusterID":"c1","attempt":2,"time":"2026-01-02T03:04:05Z","wecUID":"w1","refused":["cluster0"],"hidden":true}`
 	if diff := cmp.Diff(want, full.String()); diff != "" {
 		t.Errorf("the stored form is read by other versions of the hub; -want +got:\n%s", diff)
 	}

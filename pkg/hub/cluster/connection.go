@@ -68,6 +68,7 @@ type Connection struct {
 	publishMu sync.Mutex
 	found     findings // guarded by publishMu
 	crowded   string   // guarded by publishMu
+	unwatched string   // guarded by publishMu
 	orphansMu sync.Mutex
 	orphans   map[types.NamespacedName]bool
 }
@@ -162,6 +163,16 @@ func (c *Connection) SetCrowded(ctx context.Context, kinds string) {
 	}
 }
 
+// SetUnwatched notes why the pods of the WEC are not watched, empty if they are.
+func (c *Connection) SetUnwatched(ctx context.Context, why string) {
+	c.publishMu.Lock()
+	defer c.publishMu.Unlock()
+	if c.unwatched != why {
+		c.unwatched = why
+		c.publishLocked(ctx, c.State())
+	}
+}
+
 func (c *Connection) orphanNames() []string {
 	c.orphansMu.Lock()
 	defer c.orphansMu.Unlock()
@@ -197,7 +208,7 @@ func (c *Connection) learn(ctx context.Context, change func(*findings)) {
 
 func (c *Connection) publishLocked(ctx context.Context, next State) {
 	last := c.State()
-	next.Since, next.Orphans, next.Crowded = last.Since, c.orphanNames(), c.crowded
+	next.Since, next.Orphans, next.Crowded, next.Unwatched = last.Since, c.orphanNames(), c.crowded, c.unwatched
 	if next.Connected != last.Connected {
 		next.Since = c.now()
 	}

@@ -153,10 +153,11 @@ func (r *Reconciler) report(ctx context.Context, managed *clusterv1.ManagedClust
 		}
 		condition.Reason, condition.Message = state.Reason, state.Message
 		if state.Healthy() {
-			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, ReasonReady, "the cluster answers and its Workflows are watched"+orphanText(state.Orphans)+crowdedText(state.Crowded)
+			condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, ReasonReady, "the cluster answers and its Workflows are watched"
 			if state.Restored {
-				condition.Reason, condition.Message = wec.ReasonRestored, messageRestored+orphanText(state.Orphans)+crowdedText(state.Crowded)
+				condition.Reason, condition.Message = wec.ReasonRestored, messageRestored
 			}
+			condition.Message += orphanText(state.Orphans) + crowdedText(state.Crowded) + unwatchedText(state.Unwatched)
 		}
 		if !meta.IsStatusConditionPresentAndEqual(managed.Status.Conditions, clusterv1.ManagedClusterConditionJoined, metav1.ConditionTrue) && state.Facts.Version != "" {
 			updated.Status.Version.Kubernetes = state.Facts.Version
@@ -194,4 +195,11 @@ func crowdedText(kinds string) string {
 		return ""
 	}
 	return fmt.Sprintf("; more %s are there that this hub has copied than it lists: the others are removed when there are fewer: delete Workflows that have ended", kinds)
+}
+
+func unwatchedText(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "; its pods are not shown on the hub, or not as they are now: " + why
 }

@@ -29,6 +29,8 @@ type State struct {
 	Orphans []string
 	// Crowded names, as the API does, the kinds of what Workflows need of which more are there than the hub lists; empty for none.
 	Crowded string
+	// Unwatched is why the pods there are not watched, empty if they are or are not to be.
+	Unwatched string
 	// Tried is true once the first probe has ended, well or not.
 	Tried bool
 }
@@ -42,5 +44,5 @@ func (s State) ID() types.UID { return s.Facts.ID }
 // same reports whether two states say the same to people and deciders.
 func (s State) same(other State) bool {
 	return s.Connected == other.Connected && s.Reason == other.Reason && s.Message == other.Message && s.Tried == other.Tried && s.LeaseSince.Equal(other.LeaseSince) && s.Restored == other.Restored &&
-		s.Facts.ID == other.Facts.ID && s.Facts.Version == other.Facts.Version && slices.Equal(s.Orphans, other.Orphans) && s.Crowded == other.Crowded
+		s.Facts.ID == other.Facts.ID && s.Facts.Version == other.Facts.Version && slices.Equal(s.Orphans, other.Orphans) && s.Crowded == other.Crowded && s.Unwatched == other.Unwatched
 }

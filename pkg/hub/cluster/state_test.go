@@ -35,6 +35,7 @@ func TestSame(t *testing.T) {
 		"ID":        {"another cluster", func(s *State) { s.Facts.ID = "id-2" }, false},
 		"Version":   {"an upgrade", func(s *State) { s.Facts.Version = "v1.35.0" }, false},
 		"Crowded":   {"it has more than is listed", func(s *State) { s.Crowded = "configmaps" }, false},
+		"Unwatched": {"its pods are not shown", func(s *State) { s.Unwatched = "forbidden" }, false},
 		"Orphans":   {"one more", func(s *State) { s.Orphans = []string{"argo/v", "argo/w"} }, false},
 	}
 	for name, tc := range cases {
@@ -160,6 +161,26 @@ func TestCrowded(t *testing.T) {
 		c.SetCrowded(t.Context(), step.kinds)
 		if got := crowdedText(c.State().Crowded); got != step.text || (len(*told) > before) != step.tells || !c.State().Connected {
 			t.Errorf("%q: it says %q, told: %v", step.kinds, got, len(*told) > before)
+		}
+	}
+}
+
+// TestUnwatched: why the pods of a WEC are not watched is said once, and taken back.
+func TestUnwatched(t *testing.T) {
+	c, told := newConnection(State{Connected: true})
+	for _, step := range []struct {
+		why, text string
+		tells     bool
+	}{
+		{"", "", false},
+		{"WHY", "; its pods are not shown on the hub, or not as they are now: WHY", true},
+		{"WHY", "; its pods are not shown on the hub, or not as they are now: WHY", false},
+		{"", "", true},
+	} {
+		before := len(*told)
+		c.SetUnwatched(t.Context(), step.why)
+		if got := unwatchedText(c.State().Unwatched); got != step.text || (len(*told) > before) != step.tells || !c.State().Connected {
+			t.Errorf("%q: it says %q, told: %v", step.why, got, len(*told) > before)
 		}
 	}
 }

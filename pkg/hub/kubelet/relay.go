@@ -148,13 +148,13 @@ func (e exchange) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	upgraded := answer.StatusCode == http.StatusSwitchingProtocols && strings.EqualFold(answer.Header.Get("Upgrade"), request.Header.Get("Upgrade"))
+	upgraded := e.ask.kind != kindLog && answer.StatusCode == http.StatusSwitchingProtocols && strings.EqualFold(answer.Header.Get("Upgrade"), request.Header.Get("Upgrade"))
 	passed := &http.Response{ // a new one: trailers are not passed on
 		StatusCode: answer.StatusCode, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: headersOf(answer.Header, upgraded), Body: answer.Body,
 		ContentLength: -1, Request: request,
 	}
 	switch {
-	case upgraded && e.ask.kind != kindLog:
+	case upgraded:
 		both, ok := answer.Body.(io.ReadWriteCloser)
 		if !ok {
 			_ = answer.Body.Close()

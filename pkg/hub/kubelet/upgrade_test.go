@@ -159,6 +159,9 @@ func TestUpgradeRefused(t *testing.T) {
 			w.Header().Set("Upgrade", "SPDY/3.1")
 			w.WriteHeader(http.StatusSwitchingProtocols)
 		}, 502, "status 101"},
+		"LogSwitchesToNothing": {"GET", logOfA, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusSwitchingProtocols)
+		}, 502, "status 101"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := start(t, tc.cluster)
@@ -166,6 +169,9 @@ func TestUpgradeRefused(t *testing.T) {
 			raw, _ := io.ReadAll(response.Body)
 			if response.StatusCode != tc.code || !strings.Contains(string(raw), tc.says) {
 				t.Errorf("%d %q, want %d %q", response.StatusCode, raw, tc.code, tc.says)
+			}
+			if response.Header.Get("Content-Type") != contentType || response.Header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("what the cluster says may be taken for something else: %v", response.Header)
 			}
 		})
 	}

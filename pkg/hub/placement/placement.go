@@ -217,6 +217,18 @@ type request struct {
 	inventory []bindingpolicy.Cluster
 }
 
+// hidden reports whether a policy lets nobody see the pods of what it places, or, without a name, any one that may have placed the Workflow.
+func (q request) hidden(policy string) bool {
+	for i := range q.policies {
+		one := &q.policies[i]
+		selected, _ := bindingpolicy.Selects(one, q.workflow)
+		if stellarflow.HidesPods(one) && (one.Name == policy || policy == "" && selected) {
+			return true
+		}
+	}
+	return false
+}
+
 // observe reads policies and namespace; only a Workflow that a policy selects costs more than that.
 func (r *Reconciler) observe(ctx context.Context, workflow metav1.Object) (request, error) {
 	var policies v1alpha1.BindingPolicyList
@@ -300,7 +312,7 @@ func (r *Reconciler) decide(ctx context.Context, live *unstructured.Unstructured
 		}
 		return ctrl.Result{RequeueAfter: again}, r.wait(ctx, live, decision.Message())
 	}
-	placement := stellarflow.Placement{Policy: decision.Policy, Cluster: decision.Cluster, Attempt: 1}
+	placement := stellarflow.Placement{Policy: decision.Policy, Cluster: decision.Cluster, Attempt: 1, Hidden: q.hidden(decision.Policy)}
 	if err := r.record(ctx, live, placement, synchronization); err != nil {
 		r.assumed.drop(live.GetUID())
 		return ctrl.Result{}, err

@@ -69,6 +69,6 @@ func (r *Reconciler) next(ctx context.Context, live *unstructured.Unstructured, 
 	if err != nil {
 		return decision, err
 	}
-	again := stellarflow.Placement{Policy: decision.Policy, Cluster: decision.Cluster, Attempt: placement.Attempt + 1, Refused: refused}
+	again := stellarflow.Placement{Policy: decision.Policy, Cluster: decision.Cluster, Attempt: placement.Attempt + 1, Refused: refused, Hidden: q.hidden(decision.Policy)}
 	return decision, r.record(ctx, live, again, synchronization)
 }

@@ -32,8 +32,12 @@ func (r *Reconciler) restore(ctx context.Context, key types.NamespacedName, work
 	if adopts, found := workflow.Annotations[stellarflow.AnnotationAdopts]; found && adopts != string(state.Name)+"/"+string(wecCopy.UID) {
 		return false, nil // another copy than the one that it was made for
 	}
-	placement := stellarflow.Placement{
-		UID: workflow.UID, Cluster: state.Name, ClusterID: state.ID(), Attempt: attempt, Time: r.Now().UTC(), WECUID: wecCopy.UID,
+	q, err := r.observe(ctx, workflow)
+	if err != nil {
+		return false, err
+	}
+	placement := stellarflow.Placement{ // of which policy is not known any more
+		UID: workflow.UID, Cluster: state.Name, ClusterID: state.ID(), Attempt: attempt, Time: r.Now().UTC(), WECUID: wecCopy.UID, Hidden: q.hidden(""),
 	}
 	operations := append(hubcopy.Unchanged(workflow), keys(workflow, placement)...)
 	operations = append(operations, r.suspension(workflow)...)

@@ -40,18 +40,22 @@ func (a *access) end(some func(where) bool) {
 }
 
 // allowed reports whether the hub's record still places a Workflow there, and its policy lets its pods be seen.
-func (m *Mirrorer) allowed(ctx context.Context, at where) bool {
+func (m *Mirrorer) allowed(ctx context.Context, at where) (bool, error) {
 	hubCopy, err := m.Copies.Cached(ctx, at.workflow)
-	if err != nil {
-		return true // nothing is known, and it is looked at again
+	if err != nil || hubCopy == nil || placed(hubCopy) != at {
+		return false, err
 	}
-	return hubCopy != nil && placed(hubCopy) == at && m.wanted(ctx, hubCopy)
+	return m.wanted(ctx, hubCopy)
 }
 
 // endAccess ends access where it is not allowed any more, to the pods of all Workflows or of some. That a mirror goes ends nothing: it is made again, or its log is archived and whoever
 // follows it has not read the last line.
 func (m *Mirrorer) endAccess(ctx context.Context, some ...types.NamespacedName) {
 	m.access.end(func(at where) bool {
-		return (len(some) == 0 || slices.Contains(some, at.workflow)) && !m.allowed(ctx, at)
+		if len(some) > 0 && !slices.Contains(some, at.workflow) {
+			return false
+		}
+		allowed, err := m.allowed(ctx, at)
+		return err == nil && !allowed // else nothing is known, and it is looked at again
 	})
 }

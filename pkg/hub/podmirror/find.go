@@ -42,7 +42,7 @@ func (m *Mirrorer) Find(ctx context.Context, key types.NamespacedName) (Found, b
 		return Found{}, false
 	}
 	found := Found{Cluster: name, UID: types.UID(mirror.Labels[stellarflow.LabelMirrorOf]), Done: m.access.until(at)}
-	if !m.allowed(ctx, at) { // asked after that, so that no end is missed
+	if allowed, err := m.allowed(ctx, at); err != nil || !allowed { // asked after that, so that no end is missed
 		return Found{}, false
 	}
 	p := m.of(name)

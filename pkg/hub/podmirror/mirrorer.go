@@ -54,6 +54,7 @@ type pods struct {
 	connection *cluster.Connection
 	queue      queue
 	watch      atomic.Pointer[wec.Watch] // complete, though it may be lost
+	ended      int                       // how many watches in a row did not last, while the WEC was connected
 	events     *events.Mirror
 
 	known   sync.Mutex

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
@@ -16,13 +15,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
-	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 const (
 	workers = 2
 	// every is how often all pods are looked at although nothing has changed.
 	every = 30 * time.Second
+	// lasts is how long a watch is complete until it counts: who may list pods and not watch them sees each one complete for a moment.
+	lasts = 10 * time.Second
 	// A pod that keeps failing is tried again after 100 ms at first and never less often than every minute.
 	firstBackoff, lastBackoff = 100 * time.Millisecond, time.Minute
 )
@@ -36,11 +36,13 @@ func (p *pods) follow(ctx context.Context) error {
 	}
 	watch, err := p.connection.Clients.NewPodWatch(p.queue.Add)
 	if err != nil {
+		p.unwatched(ctx, err)
 		return err
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	go watch.Run(ctx)
+	var lasted <-chan time.Time
 	for {
 		complete := watch.Complete()
 		if p.watch.Load() == watch {
@@ -50,14 +52,14 @@ func (p *pods) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-watch.Lost():
-			err := watch.Err()
-			if apierrors.IsForbidden(err) {
-				p.Log.Info("the pods of a cluster are not shown: the hub may not watch them there, run stellarflow join again", "cluster", p.connection.Name, "error", wec.Plain(err))
-			}
-			return err
+			p.unwatched(ctx, watch.Err())
+			return watch.Err()
 		case <-complete:
 			p.watch.Store(watch)
 			p.enqueueAll(ctx)
+			lasted = time.After(lasts)
+		case <-lasted:
+			p.watched(ctx)
 		}
 	}
 }
@@ -73,9 +75,9 @@ func (p *pods) enqueueAll(ctx context.Context) {
 		}
 	}
 	p.known.Lock()
-	read := slices.Collect(maps.Keys(p.read))
+	known := slices.Concat(slices.Collect(maps.Keys(p.read)), slices.Collect(maps.Keys(p.deleted)), slices.Collect(maps.Keys(p.passed)))
 	p.known.Unlock()
-	for _, key := range slices.Concat(p.mirrors(ctx), p.unseen.of(p.connection.Name), read) { // what has gone meanwhile is forgotten
+	for _, key := range slices.Concat(p.mirrors(ctx), p.unseen.of(p.connection.Name), known) { // what has gone meanwhile is forgotten
 		p.queue.Add(key)
 	}
 }

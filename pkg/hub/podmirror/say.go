@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 // Events on hub copies.
@@ -85,8 +86,8 @@ func (p *pods) refused(owner *metav1.PartialObjectMetadata, pod types.Namespaced
 	}
 }
 
-// patience is after how many tries that have failed in a row what the hub's API server answers is said, and longPatience if it may be that the
-// cache is behind: it shows soon what won, and that brings another try.
+// patience is after how many tries that have failed in a row what an API server answers is said, and longPatience if it may be that something
+// else comes soon: the cache is behind and will show what won, or the cluster has gone away, which is said of it within that time.
 const patience, longPatience = 2, 6
 
 // repeats returns an error of a write on the hub, and says it if it is an answer that has come again and again: a webhook that is down, say.
@@ -95,10 +96,71 @@ func (p *pods) repeats(owner *metav1.PartialObjectMetadata, want *corev1.Pod, er
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		tries = longPatience
 	}
-	if answer := apierrors.APIStatus(nil); errors.As(err, &answer) && p.queue.NumRequeues(key) >= tries {
-		p.refused(owner, key, answer.Status().Message)
+	if why := answer(err); why != "" && p.queue.NumRequeues(key) >= tries {
+		p.refused(owner, key, why)
 	}
 	return err
+}
+
+// unread returns why a pod cannot be read, and says it if the cluster has answered so again and again.
+func (p *pods) unread(owner *metav1.PartialObjectMetadata, pod types.NamespacedName, err error) error {
+	name := p.connection.Name
+	if why := answer(err); why != "" && p.connection.State().Connected && p.queue.NumRequeues(pod) >= longPatience {
+		p.refused(owner, pod, fmt.Sprintf("it cannot be read on cluster %s: %s", name, why))
+	}
+	return fmt.Errorf("read pod %s of cluster %s: %w", pod, name, err)
+}
+
+// answer returns what an API server has answered, empty if an error is no answer.
+func answer(err error) string {
+	var large *wec.TooLargeError
+	if errors.As(err, &large) {
+		return large.Error()
+	}
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		return status.Status().Message
+	}
+	return ""
+}
+
+// unwatched says of a WEC that answers why its pods are not watched, given why the last watch has ended.
+func (p *pods) unwatched(ctx context.Context, err error) {
+	state := p.connection.State()
+	if !state.Connected && !apierrors.IsForbidden(err) { // which is said of it
+		p.watched(ctx)
+		return
+	}
+	p.ended++
+	if why := unwatched(p.connection.Name, err, p.ended); why != "" && why != state.Unwatched {
+		p.Log.Info("the pods of a cluster are not watched", "cluster", p.connection.Name, "error", why)
+		p.connection.SetUnwatched(ctx, why)
+	}
+}
+
+// watched takes that back.
+func (p *pods) watched(ctx context.Context) {
+	p.ended = 0
+	p.connection.SetUnwatched(ctx, "")
+}
+
+// unwatched returns why the pods of a WEC cannot be watched, empty if that may mend itself: given why the last watch has ended, nil if it broke
+// off, and how many in a row did not last.
+func unwatched(name stellarflow.ClusterName, err error, ended int) string {
+	said := ""
+	if err != nil {
+		said = answer(err)
+	}
+	switch {
+	case apierrors.IsForbidden(err):
+		return fmt.Sprintf("the hub may not watch them: run `stellarflow join %s` again to restore its rights", name)
+	case said != "" && ended >= patience:
+		return oneLine(said)
+	case said != "" || ended < longPatience:
+		return ""
+	case err == nil:
+		return "the watch breaks off each time: check the network between the cluster and the hub"
+	}
+	return wec.Plain(err) + ": check the cluster and the network between it and the hub"
 }
 
 // nameTaken says that a pod's name is another one's on the hub.
@@ -122,8 +184,11 @@ func (m *Mirrorer) LogsFromS3(hubCopy types.UID) string { return m.unseen.why(hu
 func (m *Mirrorer) LookedAt(ctx context.Context, hubCopy *metav1.PartialObjectMetadata) bool {
 	placement, _ := stellarflow.PlacementOf(hubCopy)
 	p := m.of(placement.Cluster)
-	if p == nil || !p.wanted(ctx, hubCopy) {
-		return p != nil
+	if p == nil {
+		return false
+	}
+	if wanted, err := p.wanted(ctx, hubCopy); err != nil || !wanted {
+		return err == nil
 	}
 	watch := p.watch.Load()
 	if watch == nil {

@@ -1,16 +1,20 @@
 package podmirror
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/wec"
 )
 
 func TestNotPassedOn(t *testing.T) {
@@ -81,5 +85,35 @@ func TestNotPassedOnIsSaidOnce(t *testing.T) {
 	p.sayNotPassedOn(key, gone, owner)
 	if len(recorder.Events) != 2 {
 		t.Errorf("%d events", len(recorder.Events))
+	}
+}
+
+// TestUnwatched: what stands in the way for longer is said, with what to do; not what a cluster does that goes away.
+func TestUnwatched(t *testing.T) {
+	wrapped := func(err error) error { return fmt.Errorf("failed to list pods: %w", err) }
+	forbidden := wrapped(apierrors.NewForbidden(corev1.Resource("pods"), "", nil))
+	large := wrapped(&wec.TooLargeError{Cluster: "edge", Request: "GET /api/v1/pods", Limit: wec.MaxList})
+	internal, refused := wrapped(apierrors.NewInternalError(errors.New("etcd is full"))), wrapped(errors.New("dial tcp 10.0.0.1:6443: connection refused"))
+	for name, tc := range map[string]struct {
+		reason string
+		err    error
+		ended  int
+		want   string
+	}{
+		"Forbidden":  {"it is tried again only in a minute", forbidden, 1, "the hub may not watch them: run `stellarflow join edge` again"},
+		"Large":      {"once may be chance", large, 1, ""},
+		"LargeAgain": {"twice is not", large, 2, "the answer of cluster edge to GET /api/v1/pods is larger than the 64 MiB that are read of a cluster: delete finished Workflows there, whose"},
+		"Answer":     {"an API server that starts refuses much", internal, 1, ""},
+		"Answers":    {"and this one goes on", internal, 2, "etcd is full"},
+		"Away":       {"the probe will tell", refused, 5, ""},
+		"NotAway":    {"it has not", refused, 6, "connection refused: check the cluster and the network"},
+		"Broken":     {"the probe will tell", nil, 5, ""},
+		"Breaks":     {"it has not", nil, 6, "the watch breaks off each time: check the network"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := unwatched("edge", tc.err, tc.ended); !strings.Contains(got, tc.want) || (got == "") != (tc.want == "") {
+				t.Errorf("%s: %q, want %q", tc.reason, got, tc.want)
+			}
+		})
 	}
 }

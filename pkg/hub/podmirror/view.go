@@ -89,12 +89,17 @@ func (m *Mirrorer) cordoned(ctx context.Context, cluster stellarflow.ClusterName
 	return m.Shown.Get(ctx, types.NamespacedName{Name: NodeName(cluster)}, &node) == nil && node.Spec.Unschedulable
 }
 
-// wanted reports whether the policy that has placed a Workflow lets its pods be mirrored.
-func (m *Mirrorer) wanted(ctx context.Context, hubCopy metav1.Object) bool {
+// wanted reports whether the policy that has placed a Workflow lets its pods be mirrored; when it is gone, whether it did at the placement.
+func (m *Mirrorer) wanted(ctx context.Context, hubCopy metav1.Object) (bool, error) {
 	placement, _ := stellarflow.PlacementOf(hubCopy)
 	var policy v1alpha1.BindingPolicy
-	err := m.Policies.Get(ctx, types.NamespacedName{Name: placement.Policy}, &policy)
-	return err != nil || policy.Annotations[stellarflow.AnnotationMirrorPods] != "false"
+	switch err := m.Policies.Get(ctx, types.NamespacedName{Name: placement.Policy}, &policy); {
+	case apierrors.IsNotFound(err):
+		return !placement.Hidden, nil
+	case err != nil:
+		return false, fmt.Errorf("read policy %q from the cache: %w", placement.Policy, err)
+	}
+	return !stellarflow.HidesPods(&policy), nil
 }
 
 // mirrors returns the names of the mirrored pods of the WEC, of all or of some.
@@ -146,7 +151,11 @@ func (p *pods) observe(ctx context.Context, key types.NamespacedName) (View, *me
 	if !ours {
 		return v, nil, nil
 	}
-	v.Real, v.Wanted = pod, p.wanted(ctx, hubCopy)
+	v.Real = pod
+	var err error
+	if v.Wanted, err = p.wanted(ctx, hubCopy); err != nil {
+		return v, nil, err
+	}
 	p.known.Lock()
 	defer p.known.Unlock()
 	known := p.read[key]

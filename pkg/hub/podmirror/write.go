@@ -34,7 +34,7 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 		return p.putOff(owner, key, v, fmt.Sprintf("the hub may not read it on cluster %s: run `stellarflow join %s` again", v.Cluster, v.Cluster)), nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read pod %s of cluster %s: %w", key, v.Cluster, err)
+		return 0, p.unread(owner, key, err)
 	}
 	if _, ours := p.owner(ctx, pod); !ours || pod.UID != v.Real.GetUID() || client.ObjectKeyFromObject(pod) != key {
 		return time.Second, nil // replaced since the cache saw it
