@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
 	"stellarflow.io/stellarflow/pkg/apis/stellarflow"
+	"stellarflow.io/stellarflow/pkg/hub/cluster"
 )
 
 const (
@@ -152,7 +153,8 @@ func (p *pods) do(ctx context.Context, key types.NamespacedName, rank int) {
 
 // pass does the next step for a pod, and returns after how long to look again (zero: when something changes). A Show that can wait is put
 // back first: whoever asks for a pass does so with rank 0.
-func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (time.Duration, error) {
+func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (after time.Duration, err error) {
+	defer cluster.Survive(ctx, &err)
 	view, owner, err := p.observe(ctx, key)
 	if err != nil {
 		return 0, err

@@ -3,6 +3,7 @@ package podmirror
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,6 +31,13 @@ func TestPassWhileAway(t *testing.T) {
 	}
 	if after, err := p.pass(t.Context(), types.NamespacedName{Namespace: "argo", Name: "hello"}, 0); after != 0 || err != nil {
 		t.Errorf("it is looked at after %s, %v", after, err)
+	}
+}
+
+// TestPanic: it is the failure of its pass.
+func TestPanic(t *testing.T) {
+	if _, err := (&pods{}).pass(t.Context(), types.NamespacedName{Namespace: "argo", Name: "hello"}, 0); err == nil || !strings.Contains(err.Error(), "panic: ") {
+		t.Errorf("it fails with %v", err)
 	}
 }
 
