@@ -146,17 +146,6 @@ func TestMirroredPodsThatAreNotReached(t *testing.T) {
 	asks(t, "hello-a-1234567890", true)
 }
 
-// TestMirroredPodsWithoutAnnotations: whoever may write to a mirror may take off what it shows of the real one.
-func TestMirroredPodsWithoutAnnotations(t *testing.T) {
-	m, _ := mirrorPods(t)
-	m.begin(t, "hello-a-1234567890")
-	shown := m.waitMirror(t, "hello-a-1234567890", "the mirror", shows(corev1.PodRunning)).Annotations[stellarflow.AnnotationMirrored]
-	if _, err := m.hub.coreAs(t, "jane").CoreV1().Pods(m.ns).Patch(t.Context(), "hello-a-1234567890", types.MergePatchType, []byte(`{"metadata":{"annotations":null}}`), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	m.waitMirror(t, "hello-a-1234567890", "what it shows", func(p *corev1.Pod) bool { return p != nil && p.Annotations[stellarflow.AnnotationMirrored] == shown })
-}
-
 // TestMirroredPodsOfADeletedPolicy: what a policy hides stays hidden when that is gone, also after a record was lost.
 func TestMirroredPodsOfADeletedPolicy(t *testing.T) {
 	options := managerOptions{kubelet: freeAddress(t)}

@@ -18,7 +18,7 @@ type Ask struct {
 	By string `json:"by"`
 	// Time is when admission saw it, by the clock of the hub's API server.
 	Time time.Time `json:"time"`
-	// Grace is the grace period that was asked for, in seconds; nil if it is not known.
+	// Grace is the grace period that was asked for, in seconds; nil if it is not known, and then any agrees.
 	Grace *int64 `json:"grace,omitempty"`
 	// Shortens is the grace period of a deletion, asked for before, that this one is to shorten; nil if there was none.
 	Shortens *int64 `json:"shortens,omitempty"`

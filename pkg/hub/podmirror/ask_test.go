@@ -87,6 +87,14 @@ func TestNote(t *testing.T) {
 	}
 }
 
+// TestNoteWithoutGrace: who says nothing of the grace period means that of the pod, and no other.
+func TestNoteWithoutGrace(t *testing.T) {
+	of := mirror(t, func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](600) })
+	if ask, noted := note(of, Ask{By: "jane", Time: ended}); !noted || ptr.Deref(ask.Grace, -1) != 600 {
+		t.Errorf("got %v, %s", noted, ask)
+	}
+}
+
 func TestUnseen(t *testing.T) {
 	var u unseen
 	hello := whose{uid: "hub-copy", key: types.NamespacedName{Namespace: "argo", Name: "hello"}}

@@ -71,8 +71,11 @@ func note(mirror *corev1.Pod, ask Ask) (Ask, bool) {
 	if mirror.Labels[stellarflow.LabelMirrorOf] == "" {
 		return ask, false
 	}
-	if ask.Grace != nil && *ask.Grace < 0 {
-		ask.Grace = ptr.To[int64](1) // as the API server does
+	switch { // as the API server does
+	case ask.Grace == nil:
+		ask.Grace = mirror.Spec.TerminationGracePeriodSeconds
+	case *ask.Grace < 0:
+		ask.Grace = ptr.To[int64](1)
 	}
 	noted, found := AskOf(mirror)
 	if age := ask.Time.Sub(noted.Time); found && noted.By == ask.By && ptr.Equal(noted.Grace, ask.Grace) && age > -early && age < within {
