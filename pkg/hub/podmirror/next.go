@@ -150,13 +150,18 @@ func (v View) current() bool {
 
 // begin decides for a pod that is to be shown and is not.
 func begin(v View) Step {
-	switch deleted := v.Deleted.UID == v.Real.GetUID() && !v.Deleted.Unsure && v.fresh(v.Deleted.At); {
-	case deleted && !v.Cordoned && v.ends(v.Deleted.Grace):
+	switch {
+	case v.deleted() && !v.Cordoned && v.ends(v.Deleted.Grace):
 		return Delete
-	case deleted && v.Real.GetDeletionTimestamp() != nil:
+	case v.deleted() && v.Real.GetDeletionTimestamp() != nil:
 		return Nothing
 	}
 	return Show
+}
+
+// deleted reports whether a person has deleted the mirror at once. Another may have been made before that was known.
+func (v View) deleted() bool {
+	return v.Deleted.UID == v.Real.GetUID() && !v.Deleted.Unsure && v.fresh(v.Deleted.At)
 }
 
 // keep decides for a pod that is to be shown, and has a mirror.
@@ -167,6 +172,8 @@ func keep(v View) (Step, time.Duration) {
 	case v.Mirror.DeletionTimestamp != nil && !v.passes():
 		return Remove, 0
 	case v.Mirror.DeletionTimestamp != nil && v.reaches() && v.ends(v.Mirror.DeletionGracePeriodSeconds):
+		return Delete, 0
+	case v.deleted() && !v.Cordoned && v.ends(v.Deleted.Grace):
 		return Delete, 0
 	case v.outdated():
 		return Show, 0

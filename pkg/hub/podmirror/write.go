@@ -162,7 +162,7 @@ func (p *pods) passOn(ctx context.Context, key types.NamespacedName, v View, own
 		return fmt.Errorf("delete pod %s of cluster %s: node %s is cordoned", key, v.Cluster, node.Name)
 	}
 	options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(v.Real.GetUID())), GracePeriodSeconds: v.Deleted.Grace}
-	if v.Mirror != nil {
+	if v.Mirror != nil && v.Mirror.DeletionTimestamp != nil {
 		options.GracePeriodSeconds = v.Mirror.DeletionGracePeriodSeconds
 	}
 	err = p.connection.Clients.Pods.Pods(key.Namespace).Delete(ctx, key.Name, options)
