@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// MaxKept bounds, in bytes, what a Watch keeps: some 35,000 pods or Workflows. The first list arrives as a watch, whose length nothing else
+// MaxKept bounds, in bytes, what a Watch keeps: some 35,000 pods or 20,000 Workflows. The first list arrives as a watch, whose length nothing else
 // bounds (k8s.io/client-go features, WatchListClient).
 const MaxKept = 64 << 20
 

@@ -228,6 +228,7 @@ func TestUnseenPodsAreSaid(t *testing.T) {
 		m.begin(t, "hello-hooked-1234567890")
 		m.hub.waitFor(t, m.ns, "hello", "the condition", saysUnseen("failed calling webhook"))
 		remove()
+		m.change(t, "hello-hooked-1234567890")
 		m.waitMirror(t, "hello-hooked-1234567890", "the mirror", shows(corev1.PodRunning))
 		m.hub.waitFor(t, m.ns, "hello", "no condition", saysUnseen(""))
 	})
@@ -263,10 +264,17 @@ func TestUnseenPodsAreSaid(t *testing.T) {
 				continue
 			}
 			remove()
+			m.change(t, last)
 			m.waitMirror(t, last, "the mirror", shows(corev1.PodRunning))
 			m.hub.waitFor(t, m.ns, "hello", "no condition", saysUnseen(""))
 		}
 	})
+}
+
+// change lets a pod that runs change, so that it is tried at once.
+func (m mirroring) change(t *testing.T, pod string) {
+	t.Helper()
+	m.report(t, pod, corev1.PodRunning, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}})
 }
 
 // probe is a Pod that is nobody's. Its name gives the webhook's answer.

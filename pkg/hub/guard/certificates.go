@@ -94,13 +94,10 @@ func (c *Certificates) key() types.NamespacedName {
 
 // Reconcile renews the certificate if it is time and lets the API server trust it.
 func (c *Certificates) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
-	configurations, err := c.configurations(ctx)
-	c.unused.Store(err == nil && len(configurations) == 0)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+	configurations, unread := c.configurations(ctx)
+	c.unused.Store(unread == nil && len(configurations) == 0)
 	if len(configurations) == 0 { // being uninstalled, or installed without it
-		return ctrl.Result{RequeueAfter: lookForIt}, nil
+		return ctrl.Result{RequeueAfter: lookForIt}, unread
 	}
 	var trusted []byte // what the last webhook holds: all the others were told before
 	for _, configuration := range configurations {
@@ -118,7 +115,7 @@ func (c *Certificates) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resu
 	if changed {
 		c.Log.Info("the webhook has a new certificate")
 	}
-	return ctrl.Result{RequeueAfter: lookEvery}, err
+	return ctrl.Result{RequeueAfter: lookEvery}, errors.Join(err, unread)
 }
 
 // renew sees to the Secret, and returns what is to be trusted.
@@ -165,9 +162,8 @@ type configuration struct {
 	resource string
 }
 
-// configurations returns those that there are.
-func (c *Certificates) configurations(ctx context.Context) ([]*configuration, error) {
-	var found []*configuration
+// configurations returns those that there are and that may be read, and what is wrong with the others: an older ClusterRole names one of them.
+func (c *Certificates) configurations(ctx context.Context) (found []*configuration, problems error) {
 	for _, resource := range []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} {
 		read := &configuration{resource: resource}
 		raw, err := c.Core.AdmissionregistrationV1().RESTClient().Get().Resource(resource).Name(Configuration).SetHeader("Accept", runtime.ContentTypeJSON).DoRaw(ctx)
@@ -178,11 +174,12 @@ func (c *Certificates) configurations(ctx context.Context) ([]*configuration, er
 			err = json.Unmarshal(raw, &read.MutatingWebhookConfiguration)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the webhook's configuration (%s): %w", resource, err)
+			problems = errors.Join(problems, fmt.Errorf("read the webhook's configuration (%s), for which `stellarflow install` may have to be run again: %w", resource, err))
+			continue
 		}
 		found = append(found, read)
 	}
-	return found, nil
+	return found, problems
 }
 
 // trust puts the CA into a configuration.

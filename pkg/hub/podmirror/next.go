@@ -201,10 +201,12 @@ const young = time.Minute
 
 // Rank returns the priority of a Show: 0, or less for one that can wait until all else is shown. That is of a pod that this manager has not read
 // and that was there before: after a restart a WEC still has its finished pods, maybe thousands. The youngest come first: those that began while
-// no manager ran. One that was refused waits too: there may be as many, and most are refused again.
+// no manager ran. One that was refused waits too, for a while: there may be as many, and
+// most are refused again.
 func Rank(v View) int {
 	age := v.Now.Sub(v.Real.GetCreationTimestamp().Time)
-	if refused := v.Refused != (Refusal{}); !refused && (v.outdated() || v.Read != (Version{}) || age < young) {
+	refused := v.Refused != (Refusal{}) && v.Mirror == nil && v.Now.Sub(v.Refused.Until) < lastBackoff
+	if !refused && (v.outdated() || v.Refused != (Refusal{}) || v.Read != (Version{}) || age < young) {
 		return 0
 	}
 	return -max(1, int(age/time.Second))

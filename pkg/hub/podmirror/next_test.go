@@ -193,7 +193,8 @@ func TestRank(t *testing.T) {
 		"AsIsAndNew": {"that may go soon", View{Real: aged(30 * time.Second), Mirror: mirror(t)}, 0},
 		"Refused":    {"what began comes first", View{Real: aged(time.Hour), Read: Version{"real", "7"}, Refused: Refusal{UID: "real", Until: now}}, -3600},
 		"RefusedNew": {"also if that began at the same time", View{Real: aged(-time.Second), Read: Version{"real", "7"}, Refused: Refusal{UID: "real", Until: now}}, -1},
-		"Unreadable": {"whatever is wrong of what is shown", View{Real: aged(time.Hour), Mirror: mirror(t, ofVersion("6")), Refused: Refusal{UID: "real", Until: now}}, -3600},
+		"Overdue":    {"but not for ever", View{Real: aged(time.Hour), Refused: Refusal{UID: "real", Until: now.Add(-lastBackoff)}}, 0},
+		"Unreadable": {"what is shown is wrong", View{Real: aged(time.Hour), Mirror: mirror(t, ofVersion("6")), Refused: Refusal{UID: "real", Until: now}}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.view.Now = now

@@ -145,8 +145,7 @@ func (p *pods) do(ctx context.Context, key types.NamespacedName, rank int) {
 		p.queue.AddRateLimited(key)
 		return
 	}
-	p.queue.Forget(key)
-	if after > 0 {
+	if after > 0 { // how often it has failed is forgotten when it is shown, not while it waits
 		p.queue.AddAfter(key, after)
 	}
 }
@@ -194,7 +193,9 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (af
 		p.refused(owner, key, nameTaken)
 		return every, nil
 	case Nothing:
-		p.shown(key)
+		if !view.Removed { // else it is on its way out, and made again
+			p.shown(key)
+		}
 	}
 	return after, nil
 }

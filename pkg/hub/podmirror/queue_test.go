@@ -27,8 +27,9 @@ func (none) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...c
 func TestPassWhileAway(t *testing.T) {
 	p := &pods{
 		Mirrorer: &Mirrorer{Shown: none{}, Now: func() time.Time { return ended }}, connection: &cluster.Connection{Name: "cluster1"},
-		read: map[types.NamespacedName]seen{}, passed: map[types.NamespacedName]passing{},
+		read: map[types.NamespacedName]seen{}, passed: map[types.NamespacedName]passing{}, queue: newQueue(),
 	}
+	defer p.queue.ShutDown()
 	if after, err := p.pass(t.Context(), types.NamespacedName{Namespace: "argo", Name: "hello"}, 0); after != 0 || err != nil {
 		t.Errorf("it is looked at after %s, %v", after, err)
 	}

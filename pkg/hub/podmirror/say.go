@@ -33,7 +33,7 @@ const (
 func (p *pods) sayNotPassedOn(key types.NamespacedName, v View, owner *metav1.PartialObjectMetadata) {
 	mirror, why := NotPassedOn(v)
 	p.known.Lock()
-	if v.Mirror == nil && p.deleted[key] == v.Deleted {
+	if (v.Mirror == nil || why != "") && p.deleted[key] == v.Deleted {
 		delete(p.deleted, key)
 	}
 	known := p.passed[key]
@@ -55,9 +55,9 @@ func NotPassedOn(v View) (mirror types.UID, why string) {
 	if v.Real == nil || !v.Wanted || v.archived() || v.Real.GetDeletionTimestamp() != nil {
 		return "", ""
 	}
-	deleted := v.Deleted
-	if v.Mirror != nil {
-		if _, noted := AskOf(v.Mirror); !noted || v.Mirror.DeletionTimestamp == nil {
+	deleted := v.Deleted // of the mirror before this, if there is one
+	if v.Mirror != nil && v.Mirror.DeletionTimestamp != nil {
+		if _, noted := AskOf(v.Mirror); !noted {
 			return "", ""
 		}
 		deleted = Deletion{Mirror: v.Mirror.UID, UID: types.UID(v.Mirror.Labels[stellarflow.LabelMirrorOf]), Unsure: !Asked(v.Mirror)}
@@ -166,8 +166,9 @@ func unwatched(name stellarflow.ClusterName, err error, ended int) string {
 // nameTaken says that a pod's name is another one's on the hub.
 const nameTaken = "the hub has a Pod of that name already"
 
-// shown takes back what was said of a pod that is shown now, or gone.
+// shown takes back what was said of a pod that is shown now, or gone, and forgets how often that has failed.
 func (p *pods) shown(pod types.NamespacedName) {
+	p.queue.Forget(pod)
 	workflow, last, next := p.unseen.clear(there{p.connection.Name, pod})
 	switch {
 	case last:

@@ -42,6 +42,7 @@ func TestNotPassedOn(t *testing.T) {
 		"GoneFailed":  {View{Deleted: forced, Failed: "EOF"}, "could not be passed on: EOF"},
 		"GoneUnsure":  {View{Deleted: unsure}, "began 5s or more after"},
 		"GoneOther":   {View{Deleted: other}, ""},
+		"MadeAgain":   {View{Mirror: mirror(t), Deleted: forced, Cordoned: true}, "node stellarflow-cluster1 is cordoned"},
 		"GoneNobody":  {View{}, ""},
 		"Passed":      {View{Real: terminating, Mirror: mirror(t, asked(now), going(now))}, ""},
 		"PassedGone":  {View{Real: terminating, Deleted: forced}, ""},

@@ -30,7 +30,7 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 	switch {
 	case apierrors.IsNotFound(err):
 		return 0, nil // the watch will tell
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err) && p.queue.NumRequeues(key) >= patience: // an API server that begins answers so too
 		return p.putOff(owner, key, v, fmt.Sprintf("the hub may not read it on cluster %s: run `stellarflow join %s` again", v.Cluster, v.Cluster)), nil
 	}
 	if err != nil {
