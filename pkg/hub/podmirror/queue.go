@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
@@ -164,21 +165,7 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (af
 	step, after := Next(view)
 	switch step {
 	case Show:
-		p.sayNotPassedOn(key, view, owner)
-		if wait := view.Refused.Until.Sub(view.Now); wait > 0 {
-			if view.Refused.Why != "" {
-				p.refused(owner, key, view.Refused.Why) // what was said may have been of a pod that has gone
-			}
-			return wait, nil
-		}
-		if now := Rank(view); rank == 0 && now < 0 {
-			p.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &now}, key)
-			return 0, nil
-		}
-		if wait := p.wait(key, view.Now); wait > 0 {
-			return wait, nil
-		}
-		return p.show(ctx, key, view, owner)
+		return p.showInTurn(ctx, key, view, owner, rank)
 	case Remove:
 		p.shown(key)
 		p.sayNotPassedOn(key, view, owner)
@@ -198,4 +185,23 @@ func (p *pods) pass(ctx context.Context, key types.NamespacedName, rank int) (af
 		}
 	}
 	return after, nil
+}
+
+// showInTurn shows a pod, unless it was refused lately, can wait until others are shown, or was written about a moment ago.
+func (p *pods) showInTurn(ctx context.Context, key types.NamespacedName, view View, owner *metav1.PartialObjectMetadata, rank int) (time.Duration, error) {
+	p.sayNotPassedOn(key, view, owner)
+	if wait := view.Refused.Until.Sub(view.Now); wait > 0 {
+		if view.Refused.Why != "" {
+			p.refused(owner, key, view.Refused.Why) // what was said may have been of a pod that has gone
+		}
+		return wait, nil
+	}
+	if now := Rank(view); rank == 0 && now < 0 {
+		p.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &now}, key)
+		return 0, nil
+	}
+	if wait := p.wait(key, view.Now); wait > 0 {
+		return wait, nil
+	}
+	return p.show(ctx, key, view, owner)
 }

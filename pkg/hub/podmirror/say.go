@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -102,13 +103,16 @@ func (p *pods) repeats(owner *metav1.PartialObjectMetadata, want *corev1.Pod, er
 	return err
 }
 
-// unread returns why a pod cannot be read, and says it if the cluster has answered so again and again.
-func (p *pods) unread(owner *metav1.PartialObjectMetadata, pod types.NamespacedName, err error) error {
-	name := p.connection.Name
-	if why := answer(err); why != "" && p.connection.State().Connected && p.queue.NumRequeues(pod) >= longPatience {
-		p.refused(owner, pod, fmt.Sprintf("it cannot be read on cluster %s: %s", name, why))
+// unread says why a pod cannot be read if the cluster has answered so again and again, and returns that, or after how long it is tried again.
+func (p *pods) unread(owner *metav1.PartialObjectMetadata, pod types.NamespacedName, v View, err error) (time.Duration, error) {
+	tries := p.queue.NumRequeues(pod)
+	if apierrors.IsForbidden(err) && tries >= patience { // an API server that begins answers so too
+		return p.putOff(owner, pod, v, fmt.Sprintf("the hub may not read it on cluster %s: run `stellarflow join %s` again", v.Cluster, v.Cluster)), nil
 	}
-	return fmt.Errorf("read pod %s of cluster %s: %w", pod, name, err)
+	if why := answer(err); why != "" && p.connection.State().Connected && tries >= longPatience {
+		p.refused(owner, pod, fmt.Sprintf("it cannot be read on cluster %s: %s", v.Cluster, why))
+	}
+	return 0, fmt.Errorf("read pod %s of cluster %s: %w", pod, v.Cluster, err)
 }
 
 // answer returns what an API server has answered, empty if an error is no answer.

@@ -27,14 +27,11 @@ func (p *pods) show(ctx context.Context, key types.NamespacedName, v View, owner
 		return p.putOff(owner, key, v, full(v.Cluster)), nil
 	}
 	pod, err := p.connection.Clients.Pods.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
+	if apierrors.IsNotFound(err) {
 		return 0, nil // the watch will tell
-	case apierrors.IsForbidden(err) && p.queue.NumRequeues(key) >= patience: // an API server that begins answers so too
-		return p.putOff(owner, key, v, fmt.Sprintf("the hub may not read it on cluster %s: run `stellarflow join %s` again", v.Cluster, v.Cluster)), nil
 	}
 	if err != nil {
-		return 0, p.unread(owner, key, err)
+		return p.unread(owner, key, v, err)
 	}
 	if _, ours := p.owner(ctx, pod); !ours || pod.UID != v.Real.GetUID() || client.ObjectKeyFromObject(pod) != key {
 		return time.Second, nil // replaced since the cache saw it
